@@ -1,0 +1,1 @@
+"""How a run is spread over slides, and what happens when one of them fails."""

@@ -1,0 +1,1 @@
+"""The three levels of the model: patch encoder, region Transformer, slide Transformer."""

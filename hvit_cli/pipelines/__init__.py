@@ -1,0 +1,1 @@
+"""One file per command: plain functions that yield a record per slide or epoch."""

@@ -1,0 +1,1 @@
+"""One slide, one product: the steps that several commands share."""

@@ -1,0 +1,1 @@
+"""Tissue: masks, outlines, counts, and the regions laid over them."""

@@ -1,0 +1,1 @@
+"""Training of the aggregator and the numbers that judge it."""
