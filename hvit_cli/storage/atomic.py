@@ -1,0 +1,69 @@
+"""Files that are whole or absent: written beside their place, flushed, then renamed.
+
+Every file that hvit writes goes through `whole_file`. A process killed at any moment leaves
+either the old file, the new file, or a temporary whose name (`.hvit-tmp-…`) no reader takes
+for a result.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from hvit_cli.errors import StorageError
+
+TEMPORARY_PREFIX = ".hvit-tmp-"
+
+
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yields a temporary path beside `path`, and puts it in place when the block succeeds.
+
+    The temporary keeps the suffix of `path`, because several writers choose their format by
+    it. When the block raises, the temporary is removed and `path` stays as it was.
+
+    Raises:
+        StorageError: The folder cannot be made or written to, or the disk is full.
+    """
+    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name[-80:]}"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _flush(temporary)
+        os.replace(temporary, path)  # noqa: PTH105 - the atomic one, named as in the design
+        _flush(path.parent)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise StorageError(
+            "cannot be written",
+            where=path,
+            found=error.strerror or str(error),
+            hint="another folder with -w or -o, or free some space",
+        ) from error
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_text(path: Path, text: str) -> None:
+    """Writes `text` as UTF-8, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8", newline="\n")
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Writes `content`, whole or not at all."""
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _flush(path: Path) -> None:
+    # A rename can reach the disk before the data it names; both are flushed, in order.
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,231 @@
+"""`models/<name>/`: a trained model as a folder that stands alone.
+
+    model.json              what the model is, how it reads slides, how it was made
+    encoder.safetensors     the patch encoder's weights (absent where a hub name identifies it)
+    <member>.safetensors    one aggregator each: a fold, a seed, an attention kind
+
+`model.json` names the SHA-256 of every weight file, and reading verifies them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from hvit_cli.errors import HvitError, ModelError
+from hvit_cli.settings import (
+    AggregatorSettings,
+    Attention,
+    ReadingSettings,
+    TilingSettings,
+    as_recipe,
+    from_recipe,
+)
+from hvit_cli.storage.atomic import write_text
+
+SCHEMA = 1
+MODEL_FILE = "model.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderIdentity:
+    """Which patch encoder a model was trained with.
+
+    Attributes:
+        name: A folder-safe name, as in the features' folder.
+        source: What `--encoder` takes to find it: a timm name, `hf-hub:…`, or "" where
+            the weights lie in this folder.
+        file: File name of the weights in this folder, or "".
+        weights_hash: SHA-256 over the weights, as stored with features.
+        normalisation: JSON text of the input's mean and standard deviation.
+        precision: Number format of the encoder's arithmetic when it was used.
+        architecture: What is needed to build the network from `file`.
+    """
+
+    name: str
+    source: str
+    file: str
+    weights_hash: str
+    normalisation: str
+    precision: str
+    architecture: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelMember:
+    """One trained aggregator of a model.
+
+    Attributes:
+        file: File name of its weights in the folder.
+        sha256: SHA-256 of that file.
+        attention: The attention it was trained with.
+        fold: The fold it was tuned on, or nothing.
+        metrics: Numbers measured while training, best epoch first of all.
+    """
+
+    file: str
+    sha256: str
+    attention: Attention
+    fold: int | None = None
+    metrics: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFolder:
+    """A model folder's description, `model.json`.
+
+    Attributes:
+        path: The folder.
+        name: What tables call the model.
+        note: A sentence that goes with every result, or "".
+        watermark: A sentence written across every picture, or "".
+        licence: Licence note of the weights.
+        encoder: The patch encoder.
+        reading: Target spacing and tolerance the model was trained at.
+        tiling: Regions, patches and grid the model was trained with.
+        aggregator: Sizes of the region and slide Transformers.
+        members: The trained aggregators; several of one attention are an ensemble.
+        training: Settings, slide list and label hash of the training, as plain values.
+    """
+
+    path: Path
+    name: str
+    note: str
+    watermark: str
+    licence: str
+    encoder: EncoderIdentity
+    reading: ReadingSettings
+    tiling: TilingSettings
+    aggregator: AggregatorSettings
+    members: tuple[ModelMember, ...]
+    training: dict[str, Any] = field(default_factory=dict)
+
+    def members_for(self, attention: Attention) -> tuple[ModelMember, ...]:
+        """The aggregators trained with `attention`; empty if there are none."""
+        return tuple(member for member in self.members if member.attention == attention)
+
+    @property
+    def attentions(self) -> tuple[Attention, ...]:
+        """The attention kinds that were trained, masked first."""
+        trained = {member.attention for member in self.members}
+        kinds: tuple[Attention, ...] = ("masked", "plain")
+        return tuple(kind for kind in kinds if kind in trained)
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def write_model(model: ModelFolder) -> None:
+    """Writes `model.json` into the model's folder; weight files must lie there already.
+
+    Raises:
+        ModelError: A weight file is missing.
+    """
+    for file in _weight_files(model):
+        if not (model.path / file).is_file():
+            raise ModelError("a weight file of the model is missing", where=model.path / file)
+    description = {
+        "kind": "hvit-model",
+        "schema": SCHEMA,
+        "name": model.name,
+        "note": model.note,
+        "watermark": model.watermark,
+        "licence": model.licence,
+        "encoder": as_recipe(model.encoder),
+        "reading": as_recipe(model.reading),
+        "tiling": as_recipe(model.tiling),
+        "aggregator": as_recipe(model.aggregator),
+        "members": [as_recipe(member) for member in model.members],
+        "training": model.training,
+    }
+    write_text(
+        model.path / MODEL_FILE, json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+    )
+
+
+def read_model(path: Path) -> ModelFolder:
+    """Reads a model folder and verifies its weight files.
+
+    Args:
+        path: The folder, or the `model.json` in it.
+
+    Raises:
+        ModelError: It is not a model folder, or a weight file is missing or altered.
+    """
+    folder = path.parent if path.name == MODEL_FILE else path
+    file = folder / MODEL_FILE
+    if not file.is_file():
+        raise ModelError(
+            "not a model folder",
+            where=folder,
+            wanted=f"a folder with {MODEL_FILE}",
+            hint="the folder that hvit train wrote",
+        )
+    try:
+        model = _model(folder, json.loads(file.read_text(encoding="utf-8")))
+    except HvitError as error:
+        raise ModelError(f"the model's description is not valid: {error}", where=file) from error
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            "the model's description cannot be read",
+            where=file,
+            found=f"{type(error).__name__} {error}",
+        ) from error
+    _require_weights(model)
+    return model
+
+
+def _model(folder: Path, description: dict[str, Any]) -> ModelFolder:
+    if (description.get("kind"), description.get("schema")) != ("hvit-model", SCHEMA):
+        raise ModelError(
+            "not a model description of this version",
+            found=f"{description.get('kind')} version {description.get('schema')}",
+            wanted=f"hvit-model version {SCHEMA}",
+        )
+    members = tuple(ModelMember(**member) for member in description["members"])
+    if not members or any(member.attention not in ("masked", "plain") for member in members):
+        raise ModelError("a model needs members with masked or plain attention")
+    return ModelFolder(
+        path=folder,
+        name=str(description["name"]),
+        note=str(description["note"]),
+        watermark=str(description["watermark"]),
+        licence=str(description["licence"]),
+        encoder=EncoderIdentity(**description["encoder"]),
+        reading=from_recipe(ReadingSettings, description["reading"]),
+        tiling=from_recipe(TilingSettings, description["tiling"]),
+        aggregator=from_recipe(AggregatorSettings, description["aggregator"]),
+        members=members,
+        training=dict(description["training"]),
+    )
+
+
+def _weight_files(model: ModelFolder) -> list[str]:
+    encoder = [model.encoder.file] if model.encoder.file else []
+    return encoder + [member.file for member in model.members]
+
+
+def _require_weights(model: ModelFolder) -> None:
+    for file in _weight_files(model):
+        # A description from elsewhere must not make hvit read outside its folder.
+        if Path(file).name != file:
+            raise ModelError(
+                "a weight file must lie in the model's folder", where=model.path, found=repr(file)
+            )
+        if not (model.path / file).is_file():
+            raise ModelError("a weight file of the model is missing", where=model.path / file)
+    for member in model.members:
+        found = sha256_of(model.path / member.file)
+        if found != member.sha256:
+            raise ModelError(
+                "a weight file is not the one the model was written with",
+                where=model.path / member.file,
+                found=found[:12],
+                wanted=member.sha256[:12],
+            )

@@ -1,0 +1,122 @@
+"""What happened to every slide: append-only logs, merged into `status.csv`.
+
+Each process appends one line per slide and stage to its own log,
+`status/<shard>-<host>-<pid>.jsonl`, so that processes never write to one file.
+`status.csv` is the merged view: the latest line of each slide and stage.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import platform
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.tables import spreadsheet_safe
+
+Status = Literal["done", "failed", "no_tissue", "empty_mask", "no_region", "skipped"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StatusRow:
+    """One slide at one stage.
+
+    Attributes:
+        slide_id: The slide's name without suffix.
+        path: The slide's file or folder.
+        stage: segment, tile, embed, predict or heatmap.
+        status: How it ended.
+        reason: Why it failed or was skipped, one line; "reused" where nothing was to do.
+        seconds: Wall-clock time.
+        spacing_um: Achieved spacing; level-0 spacing while segmenting.
+        n_regions: Kept regions.
+        n_patches: Patches that count: with tissue when tiled, embedded when embedded.
+        tissue_mm2: Tissue area.
+        tissue_dropped_mm2: Tissue area outside the kept regions.
+    """
+
+    slide_id: str
+    path: str
+    stage: str
+    status: Status
+    reason: str = ""
+    seconds: float = 0.0
+    spacing_um: float | None = None
+    n_regions: int | None = None
+    n_patches: int | None = None
+    tissue_mm2: float | None = None
+    tissue_dropped_mm2: float | None = None
+
+
+class StatusLog:
+    """The log of one process; appends rows and writes the merged table.
+
+    Args:
+        work: The work folder.
+        shard: Names this process among several that share the folder.
+    """
+
+    def __init__(self, work: Path, shard: str = "main") -> None:
+        host = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node() or "host")
+        self.work = work
+        self.path = work / "status" / f"{shard}-{host}-{os.getpid()}.jsonl"
+
+    def append(self, row: StatusRow) -> None:
+        """Adds one line, flushed to disk before it returns."""
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        line = json.dumps({"time": time.time(), **asdict(row)}, ensure_ascii=False)
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+            file.flush()
+            os.fsync(file.fileno())
+
+    def write_table(self) -> Path:
+        """Merges every log of the work folder into `status.csv` and returns its path."""
+        table = self.work / "status.csv"
+        write_text(table, _csv_of(read_status(self.work)))
+        return table
+
+
+def read_status(work: Path) -> list[StatusRow]:
+    """The latest row of each slide and stage, ordered by slide and stage.
+
+    A last line that a killed process left unfinished is no line.
+    """
+    names = {field.name for field in fields(StatusRow)}
+    latest: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
+    for log in sorted((work / "status").glob("*.jsonl")):
+        for line in log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
+            try:
+                entry = json.loads(line)
+                moment, key = float(entry["time"]), (str(entry["slide_id"]), str(entry["stage"]))
+            except (ValueError, KeyError, TypeError):
+                continue  # the torn end of a killed process's log, followed by a later append
+            if key not in latest or moment >= latest[key][0]:
+                latest[key] = (moment, {k: v for k, v in entry.items() if k in names})
+    return [StatusRow(**latest[key][1]) for key in sorted(latest)]
+
+
+def _csv_of(rows: Iterable[StatusRow]) -> str:
+    table = io.StringIO()
+    writer = csv.writer(table, lineterminator="\n")
+    columns = [field.name for field in fields(StatusRow)]
+    writer.writerow(columns)
+    for row in rows:
+        writer.writerow([_cell(getattr(row, column)) for column in columns])
+    return table.getvalue()
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return ""
+    if isinstance(value, float):
+        return f"{value:.6g}"
+    return spreadsheet_safe(str(value))
