@@ -1,0 +1,60 @@
+"""The app `hvit`: its commands, and the one place where an error becomes an exit code."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from hvit_cli import __version__
+from hvit_cli.cli import console
+from hvit_cli.errors import HvitError, InterruptedRunError
+
+
+class HvitGroup(TyperGroup):
+    """Turns every `HvitError` into one line on stderr and its exit code; bugs keep tracebacks."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Runs a command of the group."""
+        try:
+            return super().invoke(ctx)
+        except HvitError as error:
+            console.say_error(error)
+            raise typer.Exit(error.exit_code) from error
+        except KeyboardInterrupt as error:
+            stopped = InterruptedRunError(
+                "stopped; what was done is kept", hint="the same command again, which goes on"
+            )
+            console.say_error(stopped)
+            raise typer.Exit(stopped.exit_code) from error
+
+
+app = typer.Typer(
+    name="hvit",
+    cls=HvitGroup,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="From a whole-slide image to an ISUP grade and a masked-attention heatmap. "
+    + console.NOT_A_DEVICE,
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"hvit {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    _version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    pass

@@ -1,0 +1,183 @@
+"""What a person sees: results on stdout, progress and errors on stderr.
+
+Paths and messages are escaped before Rich sees them, so that `[batch1]` in a path survives.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, is_dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from hvit_cli.engine.run import SlideRecord
+    from hvit_cli.errors import HvitError
+    from hvit_cli.storage.status import StatusRow
+
+T = TypeVar("T")
+
+NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis."
+
+
+def _stdout() -> Console:
+    # Made anew each time: tests and pipes replace sys.stdout after this module is imported.
+    console = Console(highlight=False, soft_wrap=False)
+    return console if console.is_terminal else Console(highlight=False, width=160)
+
+
+def _stderr() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def say(text: str) -> None:
+    """Prints a line of result."""
+    _stdout().print(escape(text), soft_wrap=True)
+
+
+def note(text: str) -> None:
+    """Prints a line about the run on stderr."""
+    _stderr().print(escape(text))
+
+
+def say_error(error: HvitError) -> None:
+    """Prints the one line of an error."""
+    _stderr().print(f"[bold red]Error[/] {escape(str(error))}")
+
+
+def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """Prints a table of results; None is an empty cell."""
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
+    _stdout().print(table)
+
+
+def say_json(value: Any) -> None:
+    """Prints records as JSON, dataclasses as objects and paths as text."""
+    typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
+
+
+def follow(records: Iterable[SlideRecord[T]], stage: str) -> list[SlideRecord[T]]:
+    """Shows each slide as it is done and returns all records.
+
+    On a terminal a bar counts the slides; elsewhere every slide is one plain line.
+    """
+    console = _stderr()
+    if not console.is_terminal:
+        return [_said(record) for record in records]
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[slide]}"),
+    )
+    done = []
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(stage, total=None, slide="")
+        for record in records:
+            progress.update(
+                task, total=record.total, completed=record.number, slide=escape(record.row.slide_id)
+            )
+            if record.row.status == "failed":
+                progress.console.print(f"[bold red]failed[/] {escape(_line(record.row))}")
+            done.append(record)
+    return done
+
+
+def _said(record: SlideRecord[T]) -> SlideRecord[T]:
+    note(
+        f"[{record.number}/{record.total}] {record.row.stage} {record.row.status} "
+        f"{_line(record.row)}"
+    )
+    return record
+
+
+def _line(row: StatusRow) -> str:
+    parts = [row.slide_id, f"{row.seconds:.1f} s", row.reason]
+    return " · ".join(part for part in parts if part)
+
+
+def say_status(records: Sequence[SlideRecord[Any]]) -> None:
+    """Prints the table of what became of each slide."""
+    columns = (
+        "slide",
+        "status",
+        "µm/px",
+        "regions",
+        "patches",
+        "tissue mm²",
+        "dropped mm²",
+        "seconds",
+        "reason",
+    )
+    say_table(
+        columns,
+        (
+            (
+                r.row.slide_id,
+                r.row.status,
+                _number(r.row.spacing_um, 4),
+                r.row.n_regions,
+                r.row.n_patches,
+                _number(r.row.tissue_mm2, 2),
+                _number(r.row.tissue_dropped_mm2, 2),
+                f"{r.row.seconds:.1f}",
+                r.row.reason,
+            )
+            for r in records
+        ),
+    )
+
+
+def finish(records: Sequence[SlideRecord[Any]]) -> None:
+    """Ends the command: exit code 3 when some slides failed, 1 when a run of one did.
+
+    Raises:
+        HvitError: At least one slide failed.
+    """
+    from hvit_cli.errors import SlideError, SomeSlidesFailedError
+
+    failed = [record.row for record in records if record.row.status == "failed"]
+    if not failed:
+        return
+    if len(records) == 1:
+        raise SlideError(failed[0].reason)
+    raise SomeSlidesFailedError(
+        f"{len(failed)} of {len(records)} slides failed, the rest is done",
+        found="; ".join(row.reason for row in failed[:3]) + ("; …" if len(failed) > 3 else ""),
+        hint="status.csv in the work folder, which has every reason",
+    )
+
+
+def _number(value: float | None, digits: int) -> str | None:
+    return None if value is None else f"{value:.{digits}f}"
+
+
+def _plain(value: Any) -> Any:
+    if is_dataclass(value) and not isinstance(value, type):
+        return _plain(asdict(value))
+    if isinstance(value, dict):
+        return {str(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(inner) for inner in value]
+    if isinstance(value, Path):
+        return str(value)
+    return value
+
+
+def each_said(records: Iterable[T], line: Any) -> Iterator[T]:
+    """Passes records on, noting `line(record)` for each as it comes."""
+    for record in records:
+        note(line(record))
+        yield record

@@ -1,0 +1,157 @@
+"""Every option of the command line, declared once.
+
+A command takes an option by annotating a parameter with its alias and giving it the default
+of the settings field behind it: `region_px: RegionPx = TilingSettings.region_px`. The help
+text of such an option is the sentence under that field.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from hvit_cli.settings import (
+    EmbeddingSettings,
+    Grid,
+    MissingMask,
+    Normalisation,
+    Precision,
+    ReadingSettings,
+    TilingSettings,
+    TissueSettings,
+    sentence,
+)
+
+_READING, _TISSUE, _TILING, _RUNNING, _MODEL = (
+    "Reading",
+    "Tissue",
+    "Regions",
+    "Running",
+    "Model",
+)
+
+
+def _option(kind: type, field: str, *names: str, panel: str | None = None) -> Any:
+    return typer.Option(*names, help=sentence(kind, field), rich_help_panel=panel)
+
+
+Slides = Annotated[
+    list[Path],
+    typer.Argument(help="Slides, folders of slides, or a manifest (CSV).", show_default=False),
+]
+Work = Annotated[
+    Path,
+    typer.Option(
+        "-w",
+        "--work",
+        envvar="HVIT_WORK",
+        help="Folder where masks, tiles, features and models live.",
+    ),
+]
+WORK_DEFAULT = Path("hvit-out")
+Exclude = Annotated[
+    Path | None,
+    typer.Option("--exclude", help="CSV with a column slide_id: slides to leave out."),
+]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite",
+        help="Make products again that exist with other settings.",
+        rich_help_panel=_RUNNING,
+    ),
+]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print the results as JSON.", rich_help_panel=_RUNNING)
+]
+Seed = Annotated[
+    int,
+    typer.Option("--seed", help="Seed of everything drawn at random.", rich_help_panel=_RUNNING),
+]
+
+SpacingUm = Annotated[float, _option(ReadingSettings, "spacing_um", "--spacing", panel=_READING)]
+SpacingTolerance = Annotated[
+    float, _option(ReadingSettings, "spacing_tolerance", "--spacing-tolerance", panel=_READING)
+]
+SpacingOverride = Annotated[
+    float | None,
+    _option(ReadingSettings, "spacing_override", "--spacing-override", panel=_READING),
+]
+SpacingFromObjective = Annotated[
+    bool,
+    _option(ReadingSettings, "spacing_from_objective", "--spacing-from-objective", panel=_READING),
+]
+
+MaskDir = Annotated[Path | None, _option(TissueSettings, "mask_dir", "--mask-dir", panel=_TISSUE)]
+MaskPattern = Annotated[
+    str, _option(TissueSettings, "mask_pattern", "--mask-pattern", panel=_TISSUE)
+]
+TissueValue = Annotated[
+    str, _option(TissueSettings, "tissue_values", "--tissue-value", panel=_TISSUE)
+]
+Missing = Annotated[
+    MissingMask, _option(TissueSettings, "missing_mask", "--missing-mask", panel=_TISSUE)
+]
+TissueGeojson = Annotated[
+    Path | None, _option(TissueSettings, "tissue_geojson", "--tissue-geojson", panel=_TISSUE)
+]
+
+RegionPx = Annotated[int, _option(TilingSettings, "region_px", "--region", panel=_TILING)]
+PatchPx = Annotated[int, _option(TilingSettings, "patch_px", "--patch", panel=_TILING)]
+GridKind = Annotated[Grid, _option(TilingSettings, "grid", "--grid", panel=_TILING)]
+MinTissueFraction = Annotated[
+    float, _option(TilingSettings, "min_tissue_fraction", "--min-tissue", panel=_TILING)
+]
+BackgroundBelow = Annotated[
+    float, _option(TilingSettings, "background_below", "--background-below", panel=_TILING)
+]
+
+Encoder = Annotated[str | None, _option(EmbeddingSettings, "encoder", "--encoder", panel=_MODEL)]
+EncoderNormalisation = Annotated[
+    Normalisation | None,
+    _option(EmbeddingSettings, "normalisation", "--normalisation", panel=_MODEL),
+]
+PrecisionKind = Annotated[
+    Precision, _option(EmbeddingSettings, "precision", "--precision", panel=_RUNNING)
+]
+Device = Annotated[str, _option(EmbeddingSettings, "device", "--device", panel=_RUNNING)]
+BatchSize = Annotated[int, _option(EmbeddingSettings, "batch_size", "--batch-size", panel=_RUNNING)]
+Masked = Annotated[
+    bool | None,
+    typer.Option(
+        "--masked/--plain",
+        help="Let background patches stay unseen (masked), or attend to everything (plain).",
+        show_default=False,
+        rich_help_panel=_MODEL,
+    ),
+]
+Model = Annotated[
+    str | None,
+    typer.Option(
+        "--model",
+        envvar="HVIT_MODEL",
+        help="Model folder, or demo for the bundled demonstration model.",
+        rich_help_panel=_MODEL,
+    ),
+]
+
+
+def tissue_values(text: str) -> tuple[int, ...]:
+    """The values in `--tissue-value 1,2,3`.
+
+    Raises:
+        UsageError: Something else than whole numbers with commas between them.
+    """
+    from hvit_cli.errors import UsageError
+
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError as error:
+        raise UsageError(
+            "these are no mask values",
+            where="--tissue-value",
+            found=repr(text),
+            wanted="whole numbers with commas between them, such as 1,2,3",
+        ) from error
