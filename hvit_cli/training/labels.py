@@ -1,0 +1,215 @@
+"""Tables of labels, taken as they are: any headings, ids as text, every problem at once."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvit_cli.errors import LabelError
+from hvit_cli.training.metrics import ISUP_GRADES
+from hvit_cli.training.problems import Problem, problem, refuse
+
+ID_HEADINGS = ("slide_id", "image_id", "slide", "wsi")
+LABEL_HEADINGS = ("label", "isup_grade", "isup")
+_ABSENT = {"", "na", "n/a", "nan", "none", "null"}
+
+Row = dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelTable:
+    """The labels of some slides, as one table gives them.
+
+    Attributes:
+        path: The table.
+        id_column: Heading of the column of slide ids.
+        label_column: Heading of the column of labels; None in a table that only names slides.
+        labels: Grade by slide id, in the table's order; rows with a problem are left out.
+        rows: Every other column as text, by slide id.
+        problems: What is wrong with the table.
+    """
+
+    path: Path
+    id_column: str
+    label_column: str | None
+    labels: Mapping[str, int]
+    rows: Mapping[str, Row]
+    problems: tuple[Problem, ...] = ()
+
+    def column(self, name: str) -> dict[str, str]:
+        """One column as text by slide id.
+
+        Raises:
+            LabelError: There is no such column.
+        """
+        first = next(iter(self.rows.values()), {})
+        if name not in first:
+            raise LabelError(
+                "the table has no such column",
+                where=self.path,
+                found=", ".join(first),
+                wanted=name,
+            )
+        return {slide_id: row[name] for slide_id, row in self.rows.items()}
+
+
+def read_labels(
+    path: Path,
+    *,
+    id_column: str | None = None,
+    label_column: str | None = None,
+    grades: int = ISUP_GRADES,
+) -> LabelTable:
+    """Reads a table of labels and gathers its problems without raising them.
+
+    Columns are separated by commas, semicolons or tabs, whichever the heading holds most of.
+    A label is a whole number ("3", and "3.0" as pandas writes it beside missing values).
+
+    Args:
+        path: The table, a CSV file with a heading.
+        id_column: Heading of the slide ids; None looks for one of `ID_HEADINGS`.
+        label_column: Heading of the labels; None looks for one of `LABEL_HEADINGS`.
+        grades: Number of classes; labels run from 0 to one less.
+
+    Raises:
+        LabelError: The file is no table, or a column is absent or not the only candidate.
+    """
+    heading, body = _read_table(path)
+    identity = _choose(path, heading, id_column, ID_HEADINGS, "--id-column")
+    labelling = _choose(path, heading, label_column, LABEL_HEADINGS, "--label-column")
+    return _label_table(path, heading, body, identity, labelling, grades)
+
+
+def read_slide_ids(path: Path, *, id_column: str | None = None) -> LabelTable:
+    """Reads a table that names slides, with labels if it happens to hold a column of them.
+
+    Raises:
+        LabelError: The file is no table, or its column of ids is not plain.
+    """
+    heading, body = _read_table(path)
+    identity = _choose(path, heading, id_column, ID_HEADINGS, "--id-column")
+    found = [name for name in heading if name.casefold() in LABEL_HEADINGS]
+    labelling = found[0] if len(found) == 1 else None
+    return _label_table(path, heading, body, identity, labelling, ISUP_GRADES)
+
+
+def require_sound(table: LabelTable) -> LabelTable:
+    """The table itself.
+
+    Raises:
+        LabelError: The table has problems; the message names all of them.
+    """
+    refuse("the table of labels cannot be used as it is", table.path, table.problems)
+    return table
+
+
+def labels_hash(labels: Mapping[str, int]) -> str:
+    """SHA-256 of ids and labels, whatever their order and the rest of the table."""
+    lines = "".join(f"{slide_id},{labels[slide_id]}\n" for slide_id in sorted(labels))
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _label_table(
+    path: Path,
+    heading: Sequence[str],
+    body: Sequence[tuple[int, list[str]]],
+    id_column: str,
+    label_column: str | None,
+    grades: int,
+) -> LabelTable:
+    labels: dict[str, int] = {}
+    rows: dict[str, Row] = {}
+    ragged, nameless, missing, unknown, twice = [], [], [], [], []
+    for line, fields in body:
+        if len(fields) != len(heading):
+            ragged.append(f"line {line}")
+            continue
+        row = dict(zip(heading, fields, strict=True))
+        slide_id = row.pop(id_column)
+        if not slide_id:
+            nameless.append(f"line {line}")
+            continue
+        if slide_id in rows:
+            twice.append(slide_id)
+            continue
+        rows[slide_id] = row
+        if label_column is None:
+            continue
+        text = row[label_column]
+        grade = _grade(text, grades)
+        if text.casefold() in _ABSENT:
+            missing.append(slide_id)
+        elif grade is None:
+            unknown.append(f"{slide_id} has {text!r}")
+        else:
+            labels[slide_id] = grade
+    return LabelTable(
+        path=path,
+        id_column=id_column,
+        label_column=label_column,
+        labels=labels,
+        rows=rows,
+        problems=(
+            *problem(f"rows without exactly {len(heading)} fields", ragged),
+            *problem("rows without an id", nameless),
+            *problem("ids that occur more than once", dict.fromkeys(twice)),
+            *problem("ids without a label", missing),
+            *problem(f"unknown grades, wanted 0 to {grades - 1}", unknown),
+        ),
+    )
+
+
+def _grade(text: str, grades: int) -> int | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return int(value) if value.is_integer() and 0 <= value < grades else None
+
+
+def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
+    # utf-8-sig: spreadsheets put a byte order mark before the first heading.
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            first = file.readline()
+            file.seek(0)
+            separator = max(",;\t", key=first.count)
+            reader = csv.reader(file, delimiter=separator, strict=True)
+            lines = [
+                (reader.line_num, [field.strip() for field in fields])
+                for fields in reader
+                if any(field.strip() for field in fields)
+            ]
+    except OSError as error:
+        raise LabelError("the table cannot be read", where=path, found=error.strerror) from error
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise LabelError(
+            "this is no table of text", where=path, found=error, wanted="CSV in UTF-8"
+        ) from error
+    if len(lines) < 2:
+        raise LabelError("the table holds no rows", where=path, wanted="a heading and rows")
+    heading = lines[0][1]
+    if len(set(heading)) != len(heading):
+        raise LabelError("two columns have one heading", where=path, found=", ".join(heading))
+    return heading, lines[1:]
+
+
+def _choose(
+    path: Path, heading: Sequence[str], asked: str | None, usual: Sequence[str], option: str
+) -> str:
+    if asked is not None:
+        found = [name for name in heading if name == asked]
+    else:
+        found = [name for name in heading if name.casefold() in usual]
+    if len(found) == 1:
+        return found[0]
+    raise LabelError(
+        "several columns could be meant" if found else "the table lacks a column",
+        where=path,
+        found="the headings " + ", ".join(found or heading),
+        wanted=asked or "one of " + ", ".join(usual),
+        hint=f"{option} with one of the headings",
+    )
