@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hvit_cli.errors import StorageError
@@ -36,7 +36,7 @@ def whole_file(path: Path) -> Iterator[Path]:
         os.replace(temporary, path)  # noqa: PTH105 - the atomic one, named as in the design
         _flush(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise StorageError(
             "cannot be written",
             where=path,
@@ -44,7 +44,7 @@ def whole_file(path: Path) -> Iterator[Path]:
             hint="another folder with -w or -o, or free some space",
         ) from error
     except BaseException:
-        temporary.unlink(missing_ok=True)
+        _discard(temporary)
         raise
 
 
@@ -58,6 +58,13 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes `content`, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _discard(temporary: Path) -> None:
+    # The reason for giving up is already on its way to the user; a second failure here (the
+    # folder does not exist, the disk is gone) must not replace it.
+    with suppress(OSError):
+        temporary.unlink(missing_ok=True)
 
 
 def _flush(path: Path) -> None:

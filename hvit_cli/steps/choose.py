@@ -1,0 +1,113 @@
+"""Which model a command uses, and what of it runs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from hvit_cli.demo.model import demo_model_folder
+from hvit_cli.errors import ModelError, UsageError
+from hvit_cli.settings import Attention
+from hvit_cli.storage.models import MODEL_FILE, ModelFolder, ModelMember, read_model
+from hvit_cli.storage.work import WorkFolder
+
+DEMO = "demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChosenModel:
+    """A model, the attention it runs with, and what must be said about that.
+
+    Attributes:
+        folder: The model.
+        attention: The attention that runs.
+        members: The aggregators that run; several are averaged.
+        note: What goes beside every result: the model's own note, and a remark where the
+            attention that runs is not the one that was trained. "" where there is none.
+        is_demo: Whether this is the bundled demonstration model.
+    """
+
+    folder: ModelFolder
+    attention: Attention
+    members: tuple[ModelMember, ...]
+    note: str
+    is_demo: bool
+
+
+def choose_model(
+    model: str | None, work: WorkFolder, *, slides: int, attention: Attention | None
+) -> ChosenModel:
+    """Finds the model to use (DESIGN section 5, "Which model").
+
+    Args:
+        model: A model folder, its `model.json`, `hf-hub:owner/name`, "demo", or None for the
+            only model of the work folder and else, for a single slide, the bundled one.
+        work: The work folder.
+        slides: Number of slides of the run.
+        attention: The attention asked for; None takes the trained one, masked first.
+
+    Raises:
+        UsageError: Several models could be meant, or many slides and none named.
+        ModelError: The model cannot be read.
+    """
+    folder = _find(model, work, slides)
+    is_demo = folder == demo_model_folder()
+    description = read_model(folder)
+    runs = attention or description.attentions[0]
+    members = description.members_for(runs)
+    notes = [description.note] if description.note else []
+    if not members:
+        members = description.members
+        notes.append(f"trained with {description.attentions[0]} attention, run with {runs}")
+    return ChosenModel(
+        folder=description,
+        attention=runs,
+        members=members,
+        note="; ".join(notes),
+        is_demo=is_demo,
+    )
+
+
+def _find(model: str | None, work: WorkFolder, slides: int) -> Path:
+    if model == DEMO:
+        return demo_model_folder()
+    if model is not None and model.startswith("hf-hub:"):
+        return _download(model.removeprefix("hf-hub:"))
+    if model is not None:
+        path = Path(model)
+        if not path.exists():
+            raise ModelError("no such model", where=model, wanted=f"a folder with {MODEL_FILE}")
+        return path
+    trained = sorted(file.parent for file in work.models.glob(f"*/{MODEL_FILE}"))
+    if len(trained) > 1:
+        raise UsageError(
+            "several models could be meant",
+            where=work.models,
+            found=", ".join(folder.name for folder in trained),
+            hint=f"--model {trained[0]}",
+        )
+    if trained:
+        return trained[0]
+    if slides == 1:
+        return demo_model_folder()
+    raise UsageError(
+        "no model was named and the work folder holds none",
+        where=work.models,
+        hint="--model FOLDER, or --model demo for the demonstration model, whose numbers mean "
+        "nothing on real tissue",
+    )
+
+
+def _download(repository: str) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
+
+    try:
+        return Path(snapshot_download(repository))
+    except (HfHubHTTPError, HFValidationError, LocalEntryNotFoundError, OSError) as error:
+        raise ModelError(
+            "the model could not be fetched from the hub",
+            where=f"hf-hub:{repository}",
+            found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
+            hint="a local model folder with --model",
+        ) from error

@@ -1,0 +1,193 @@
+"""One slide's patches through the patch encoder, into a sparse feature file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from hvit_cli.errors import DamagedFileError
+from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.settings import Attention
+from hvit_cli.slides.geometry import ReadingPlan
+from hvit_cli.slides.reader import Slide
+from hvit_cli.storage.features import SlideFeatures, read_features, write_features
+from hvit_cli.storage.recipe import Recipe, recipe8, recipe_of, require_same_recipe
+from hvit_cli.storage.tiles import TileFile
+from hvit_cli.storage.work import WorkFolder
+
+# Raised when the same settings begin to give other features.
+METHOD = 1
+
+Pixels = npt.NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Embedder:
+    """A patch encoder on its device, and how patches are fed to it.
+
+    Attributes:
+        encoder: The encoder, on the device where it runs.
+        attention: Embed patches with tissue only (masked) or all (plain).
+        batch_size: Patches per step.
+    """
+
+    encoder: PatchEncoder
+    attention: Attention
+    batch_size: int
+
+    def recipe(self, tiles: TileFile) -> Recipe:
+        """What decides the features of one slide.
+
+        Which patches are embedded is not part of it: a file of all patches serves masked
+        requests too.
+        """
+        encoder = self.encoder
+        return recipe_of(
+            settings={
+                **tiles.recipe["settings"],
+                "embed": {
+                    "method": METHOD,
+                    "encoder": encoder.spec.name,
+                    "weights": encoder.weights_hash,
+                    "input": encoder.input_recipe(),
+                    "normalisation": encoder.normalisation_text,
+                    "precision": encoder.precision,
+                },
+            },
+            inputs=tiles.recipe["inputs"],
+        )
+
+
+def make_features(
+    slide: Slide, tiles: TileFile, embedder: Embedder, work: WorkFolder, *, overwrite: bool
+) -> tuple[SlideFeatures, str]:
+    """Embeds one slide's patches, or reads the file that already holds them.
+
+    Returns:
+        The features, and a remark: "reused", "" or why an existing file was made again.
+
+    Raises:
+        RecipeError: The file exists with another recipe and `overwrite` is false.
+        PixelError: A patch cannot be decoded.
+    """
+    recipe = embedder.recipe(tiles)
+    folder = work.features_folder(embedder.encoder.spec.folder_name, recipe8(recipe["settings"]))
+    path = folder / f"{slide.slide_id}.h5"
+    remark = ""
+    if path.exists() and not overwrite:
+        try:
+            found = read_features(path)
+        except DamagedFileError as error:
+            remark = f"made again, because {error.what}"
+        else:
+            require_same_recipe(path, found.recipe, recipe)
+            if found.patches == "all" or embedder.attention == "masked":
+                return found, "reused"
+            remark = "made again, because the file held only patches with tissue"
+    features = embed_slide(slide, tiles, embedder, recipe)
+    write_features(path, features)
+    return features, remark
+
+
+def embed_slide(slide: Slide, tiles: TileFile, embedder: Embedder, recipe: Recipe) -> SlideFeatures:
+    """Reads and embeds the patches of one slide.
+
+    Background patches are neither read nor embedded under masked attention. Features are
+    rounded to float16 here, so that a score from memory equals one from the file.
+    """
+    regions = tiles.regions
+    fraction = regions.tissue_fraction
+    wanted = (
+        fraction > tiles.background_below
+        if embedder.attention == "masked"
+        else np.ones(fraction.shape, bool)
+    )
+    region_index, patch_index = np.nonzero(wanted)
+    encoder = embedder.encoder
+    embedded = [
+        np.asarray(encoder.embed(batch), np.float16)
+        for batch in _batches(_read_regions(slide, tiles, wanted), embedder.batch_size)
+    ]
+    width = encoder.spec.width
+    return SlideFeatures(
+        slide_id=slide.slide_id,
+        features=np.concatenate(embedded) if embedded else np.zeros((0, width), np.float16),
+        coords=regions.patch_xy_level0[wanted],
+        region_index=region_index.astype(np.int64),
+        patch_index=patch_index.astype(np.int64),
+        tissue_fraction=fraction[wanted],
+        region_xy_level0=regions.xy_level0,
+        region_tissue_fraction=regions.region_tissue_fraction,
+        patches="tissue" if embedder.attention == "masked" else "all",
+        patches_per_region=regions.patches_per_region,
+        background_below=tiles.background_below,
+        encoder=encoder.spec.name,
+        encoder_hash=encoder.weights_hash,
+        normalisation=encoder.normalisation_text,
+        precision=encoder.precision,
+        region_px=regions.region_px,
+        patch_px=regions.patch_px,
+        patch_level0=regions.patch_level0,
+        size_level0=tiles.size_level0,
+        spacing_um_level0=tiles.spacing_um_level0,
+        spacing_um_target=tiles.spacing_um_target,
+        spacing_um=tiles.spacing_um,
+        tissue_mm2=tiles.tissue_mm2,
+        tissue_dropped_mm2=tiles.tissue_dropped_mm2,
+        recipe=recipe,
+    )
+
+
+def _plan(tiles: TileFile) -> ReadingPlan:
+    return ReadingPlan(
+        level=tiles.level,
+        downsample=tiles.downsample,
+        spacing_um_level0=tiles.spacing_um_level0,
+        spacing_um=tiles.spacing_um,
+        resampled=tiles.resampled,
+    )
+
+
+def _read_regions(slide: Slide, tiles: TileFile, wanted: npt.NDArray[np.bool_]) -> Iterator[Pixels]:
+    """Yields the wanted patches of each region, (n, patch, patch, 3), reading one ahead."""
+    plan, regions = _plan(tiles), tiles.regions
+
+    def read(region: int) -> Pixels:
+        x, y = regions.origin_level0[region]
+        return slide.read_patches(
+            plan,
+            (float(x), float(y)),
+            regions.patch_px,
+            regions.side,
+            np.flatnonzero(wanted[region]),
+        )
+
+    # One thread holds the slide's handle; it reads the next region while this one is embedded.
+    with ThreadPoolExecutor(max_workers=1) as reader:
+        ahead: Future[Pixels] | None = None
+        for region in np.flatnonzero(wanted.any(axis=1)):
+            current, ahead = ahead, reader.submit(read, int(region))
+            if current is not None:
+                yield current.result()
+        if ahead is not None:
+            yield ahead.result()
+
+
+def _batches(regions: Iterator[Pixels], batch_size: int) -> Iterator[Pixels]:
+    """Regroups patches into batches of one size; the last may be smaller."""
+    waiting: list[Pixels] = []
+    for patches in regions:
+        waiting.append(patches)
+        if sum(map(len, waiting)) >= batch_size:
+            joined = np.concatenate(waiting)
+            full = len(joined) // batch_size * batch_size
+            for first in range(0, full, batch_size):
+                yield joined[first : first + batch_size]
+            waiting = [joined[full:]]
+    rest = np.concatenate(waiting) if waiting else None
+    if rest is not None and len(rest):
+        yield rest

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from hvit_cli.errors import StorageError
+from hvit_cli.storage.atomic import TEMPORARY_PREFIX, whole_file, write_bytes, write_text
+
+
+def leftovers(folder: Path) -> list[str]:
+    return [p.name for p in folder.iterdir() if p.name.startswith(TEMPORARY_PREFIX)]
+
+
+def test_writes_the_content_and_leaves_nothing_else(tmp_path: Path) -> None:
+    write_text(tmp_path / "new" / "a.txt", "µm\n")
+    assert (tmp_path / "new" / "a.txt").read_bytes() == "µm\n".encode()
+    assert leftovers(tmp_path / "new") == []
+
+
+def test_a_failing_block_leaves_the_old_file(tmp_path: Path) -> None:
+    write_bytes(tmp_path / "a.bin", b"old")
+    with pytest.raises(ValueError, match="half way"), whole_file(tmp_path / "a.bin") as temporary:
+        temporary.write_bytes(b"ne")
+        raise ValueError("half way")
+    assert (tmp_path / "a.bin").read_bytes() == b"old"
+    assert leftovers(tmp_path) == []
+
+
+def test_the_temporary_lies_in_the_same_folder_with_the_same_suffix(tmp_path: Path) -> None:
+    with whole_file(tmp_path / "mask.ome.tiff") as temporary:
+        assert temporary.parent == tmp_path
+        assert temporary.suffix == ".tiff"
+        assert not (tmp_path / "mask.ome.tiff").exists()
+        temporary.write_bytes(b"x")
+
+
+def test_a_block_that_writes_nothing_is_an_error_not_an_empty_file(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="cannot be written"), whole_file(tmp_path / "a"):
+        pass
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "work").write_text("not a folder")
+    with pytest.raises(StorageError) as caught:
+        write_text(tmp_path / "work" / "a.txt", "x")
+    message = str(caught.value)
+    assert str(tmp_path / "work" / "a.txt") in message
+    assert "\n" not in message
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_read_only_folder_is_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / "locked"
+    folder.mkdir()
+    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
+    with pytest.raises(StorageError, match="Permission denied"):
+        write_text(folder / "a.txt", "x")
+
+
+def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path: Path) -> None:
+    write_text(tmp_path / "a.txt", "old")
+    with pytest.raises(StorageError, match="No space left"), whole_file(tmp_path / "a.txt"):
+        raise OSError(28, "No space left on device")
+    assert (tmp_path / "a.txt").read_text() == "old"

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from hvit_cli.errors import DamagedFileError, ModelError
+from hvit_cli.storage.features import SlideFeatures, read_features, write_features
+
+
+def test_what_was_written_is_read(tmp_path: Path, features: SlideFeatures) -> None:
+    write_features(tmp_path / "s.h5", features)
+    found = read_features(tmp_path / "s.h5")
+    for field in dataclasses.fields(SlideFeatures):
+        ours, theirs = getattr(found, field.name), getattr(features, field.name)
+        np.testing.assert_array_equal(ours, theirs, err_msg=field.name)
+        assert type(ours) is type(theirs), field.name
+
+
+def test_readers_of_clam_and_trident_find_what_they_look_for(
+    tmp_path: Path, features: SlideFeatures
+) -> None:
+    write_features(tmp_path / "s.h5", features)
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert file["features"].shape == (3, 5)
+        assert file["coords"].shape == (3, 2)
+        assert file["coords"].attrs["patch_size"] == 256
+        assert file["coords"].attrs["patch_size_level0"] == 256
+
+
+def test_every_single_flipped_bit_in_the_features_is_found(
+    tmp_path: Path, features: SlideFeatures
+) -> None:
+    path = tmp_path / "s.h5"
+    write_features(path, features)
+    with h5py.File(path) as file:
+        offset = file["features"].id.get_offset()
+    for bit in range(8):
+        content = bytearray(path.read_bytes())
+        content[offset + 7] ^= 1 << bit
+        (tmp_path / "flipped.h5").write_bytes(content)
+        with pytest.raises(DamagedFileError, match="checksum"):
+            read_features(tmp_path / "flipped.h5")
+
+
+def test_an_unfinished_file_is_no_result(tmp_path: Path, features: SlideFeatures) -> None:
+    path = tmp_path / "s.h5"
+    write_features(path, features)
+    with h5py.File(path, "r+") as file:
+        del file.attrs["complete"]
+    with pytest.raises(DamagedFileError, match="never finished"):
+        read_features(path)
+
+
+def test_a_file_of_something_else_is_said(tmp_path: Path) -> None:
+    with h5py.File(tmp_path / "s.h5", "w") as file:
+        file["features"] = np.zeros((2, 2), np.float32)
+    with pytest.raises(DamagedFileError, match="wanted hvit-features version 1"):
+        read_features(tmp_path / "s.h5")
+
+
+def test_rows_out_of_order_are_found(tmp_path: Path, features: SlideFeatures) -> None:
+    wrong = dataclasses.replace(features, patch_index=np.array([1, 0, 3], np.int64))
+    write_features(tmp_path / "s.h5", wrong)
+    with pytest.raises(DamagedFileError, match="out of order"):
+        read_features(tmp_path / "s.h5")
+
+
+def test_a_slide_without_any_row_is_legal(tmp_path: Path, features: SlideFeatures) -> None:
+    empty = dataclasses.replace(
+        features,
+        **{
+            name: getattr(features, name)[:0]
+            for name in ("features", "coords", "region_index", "patch_index", "tissue_fraction")
+        },
+    )
+    write_features(tmp_path / "s.h5", empty)
+    assert read_features(tmp_path / "s.h5").n_regions == 3
+
+
+def test_masked_sees_tissue_and_plain_sees_all(features: SlideFeatures) -> None:
+    assert features.visible("masked").tolist() == [True, False, True]
+    assert features.visible("plain").tolist() == [True, True, True]
+
+
+def test_plain_is_refused_where_only_tissue_was_embedded(features: SlideFeatures) -> None:
+    sparse = dataclasses.replace(features, patches="tissue")
+    with pytest.raises(ModelError, match="hvit embed --plain"):
+        sparse.visible("plain")
