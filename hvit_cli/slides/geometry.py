@@ -35,7 +35,7 @@ class SlideGeometry:
     Attributes:
         sizes: (width, height) of each level in its own pixels, finest first.
         downsamples: Level-0 pixels per pixel of each level; 1.0 first.
-        spacing_um: Micrometres per level-0 pixel.
+        spacing_um: Micrometres per level-0 pixel; NaN where it is not known.
     """
 
     sizes: tuple[tuple[int, int], ...]
@@ -90,8 +90,11 @@ def plan_reading(geometry: SlideGeometry, spacing_um: float, tolerance: float) -
         tolerance: Largest relative difference at which a level's pixels are used unchanged.
 
     Raises:
-        SpacingError: Every level is coarser than the target by more than the tolerance.
+        SpacingError: The spacing is not known, or every level is coarser than the target by
+            more than the tolerance.
     """
+    if not geometry.spacing_um > 0:
+        raise SpacingError("the slide states no spacing", hint="--spacing-override")
     level_spacings_um = [geometry.level_spacing_um(i) for i in range(len(geometry.sizes))]
     nearest = int(np.argmin([abs(s - spacing_um) for s in level_spacings_um]))
     # The relative error carries float noise: 0.525 is 5 % from 0.5 and must count as such.
@@ -119,3 +122,29 @@ def plan_reading(geometry: SlideGeometry, spacing_um: float, tolerance: float) -
         spacing_um=spacing_um,
         resampled=True,
     )
+
+
+def source_rectangles(
+    plan: ReadingPlan, origin_level0: npt.ArrayLike, patch_px: int
+) -> npt.NDArray[np.int64]:
+    """The pixels of the plan's level that patches are made from.
+
+    The edges are computed as floats and rounded once, so that the rectangles of neighbours
+    meet without gap or overlap. Where the level is used as it is, a rectangle is `patch_px`
+    wide; otherwise its width may vary by a pixel from patch to patch.
+
+    Args:
+        plan: Which level is read, and whether it is reduced.
+        origin_level0: (..., 2) top-left corners (x, y) of the patches in level-0 pixels.
+        patch_px: Side of a patch in output pixels.
+
+    Returns:
+        (..., 4) left, top, right, bottom in pixels of `plan.level`, right and bottom excluded.
+    """
+    origin = np.asarray(origin_level0, np.float64)
+    first = round_px(origin / plan.downsample)
+    if plan.resampled:
+        last = round_px((origin + patch_px * plan.level0_per_px) / plan.downsample)
+    else:
+        last = first + patch_px
+    return np.concatenate([first, last], axis=-1)

@@ -1,0 +1,1 @@
+"""Level pixels of a slide from the fastest library that decodes them exactly."""

@@ -1,0 +1,68 @@
+"""What every decoder offers, whatever library is behind it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from hvit_cli.errors import PixelError
+
+Rgb = npt.NDArray[np.uint8]
+
+
+class Decoder(Protocol):
+    """The pixels of one open slide, level by level.
+
+    Attributes:
+        name: The library that decodes, for people to read.
+        vendor: The scanner's maker or file layout, in OpenSlide's word.
+        sizes: (width, height) of each level in its own pixels, finest first.
+        downsamples: Level-0 pixels per pixel of each level.
+        properties: What the file says about itself, as text.
+    """
+
+    name: str
+    vendor: str
+    sizes: tuple[tuple[int, int], ...]
+    downsamples: tuple[float, ...]
+    properties: Mapping[str, str]
+
+    def is_exact(self, level: int) -> bool:
+        """Whether a pixel of `level` has one value, whatever rectangle it is read with."""
+        ...
+
+    def read(self, level: int, xy_px: tuple[int, int], size_px: tuple[int, int]) -> Rgb:
+        """Reads a rectangle that lies inside the level.
+
+        Args:
+            level: The level to read from.
+            xy_px: Top-left corner (x, y) in pixels of the level.
+            size_px: (width, height) in pixels of the level.
+
+        Returns:
+            (height, width, 3) RGB; transparent pixels are white.
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
+        ...
+
+    def close(self) -> None:
+        """Releases the file."""
+        ...
+
+
+def undecodable(
+    path: Path, level: int, xy_px: tuple[int, int], size_px: tuple[int, int], reason: object
+) -> PixelError:
+    """The error for a rectangle that cannot be decoded: slide, level, place and reason."""
+    (x, y), (width, height) = xy_px, size_px
+    return PixelError(
+        f"pixels cannot be decoded: level {level}, x {x}, y {y}, {width}×{height} px ({reason})",
+        where=path,
+        hint="a fresh copy of the file; it may be damaged",
+    )

@@ -1,0 +1,332 @@
+"""One way to read any slide: open it, ask what it is, read its pixels at a spacing."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import numpy.typing as npt
+
+# Before anything that may import torch: the other order has been reported to change what
+# OpenSlide detects.
+import openslide  # noqa: F401 - imported for that effect
+
+from hvit_cli.settings import ReadingSettings
+from hvit_cli.slides.decoders.base import Decoder, Rgb
+from hvit_cli.slides.decoders.choose import open_decoder
+from hvit_cli.slides.files import slide_id_of
+from hvit_cli.slides.fingerprint import fingerprint
+from hvit_cli.slides.geometry import ReadingPlan, SlideGeometry, source_rectangles
+from hvit_cli.slides.reduction import reduce_area, reduce_strips
+from hvit_cli.slides.spacing import SpacingReport, find_spacing
+
+_WHITE = 255
+# Rows held at a time while a whole level is reduced; also the usual height of a tile.
+_STRIP_ROWS = 512
+# A level whose spacing is this near to the one asked for is an overview as it is.
+_NEAR = 1.2
+
+_DEFAULT_READING = ReadingSettings()
+
+
+def open_slide(
+    path: Path,
+    reading: ReadingSettings = _DEFAULT_READING,
+    *,
+    slide_id: str | None = None,
+    manifest_spacing_um: float | None = None,
+    require_spacing: bool = True,
+) -> Slide:
+    """Opens a slide.
+
+    Args:
+        path: A slide's file, or the folder of a DICOM slide.
+        reading: Says where a missing spacing may come from.
+        slide_id: The slide's name; its file name without suffix by default.
+        manifest_spacing_um: µm per level-0 pixel, when a manifest states it.
+        require_spacing: Whether a slide without a plausible spacing is refused. Otherwise its
+            `geometry.spacing_um` is NaN.
+
+    Raises:
+        UnreadableSlideError: The file is missing, damaged, or no slide.
+        SpacingError: The spacing is missing or implausible.
+    """
+    return Slide(
+        Path(path),
+        reading,
+        slide_id=slide_id,
+        manifest_spacing_um=manifest_spacing_um,
+        require_spacing=require_spacing,
+    )
+
+
+class Slide:
+    """One open slide.
+
+    A slide belongs to one thread at a time: give every thread its own. It may be pickled, and
+    used in a forked process, where it opens its file again.
+
+    Attributes:
+        slide_id: The slide's name, unique in a run.
+        path: Its file or folder.
+        spacing: Where its spacing comes from.
+        geometry: Sizes and downsamples of its levels, and the spacing of level 0.
+        vendor: The scanner's maker or file layout, in OpenSlide's word.
+        decoder_name: The library that decodes its pixels.
+        properties: What the file says about itself, as text.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        reading: ReadingSettings = _DEFAULT_READING,
+        *,
+        slide_id: str | None = None,
+        manifest_spacing_um: float | None = None,
+        require_spacing: bool = True,
+    ) -> None:
+        self.path = path
+        self.slide_id = slide_id_of(path) if slide_id is None else slide_id
+        self._opened_by = os.getpid()
+        self._decoder: Decoder | None = open_decoder(path)
+        self._inherited: list[Decoder] = []
+        self.vendor = self._decoder.vendor
+        self.decoder_name = self._decoder.name
+        self.properties = self._decoder.properties
+        try:
+            self.spacing: SpacingReport = find_spacing(
+                self._decoder.properties,
+                reading,
+                vendor=self.vendor,
+                manifest_spacing_um=manifest_spacing_um,
+                where=path,
+            )
+            if require_spacing:
+                self.spacing.required_um(path)
+        except BaseException:
+            self.close()
+            raise
+        known_um = self.spacing.spacing_um
+        self.geometry = SlideGeometry(
+            sizes=self._decoder.sizes,
+            downsamples=self._decoder.downsamples,
+            spacing_um=math.nan if known_um is None else known_um,
+        )
+        self._reopen = functools.partial(
+            open_slide,
+            path,
+            reading,
+            slide_id=self.slide_id,
+            manifest_spacing_um=manifest_spacing_um,
+            require_spacing=require_spacing,
+        )
+
+    def __repr__(self) -> str:
+        width, height = self.geometry.size_level0
+        return (
+            f"Slide({self.slide_id!r}, {width}×{height} px, {self.geometry.spacing_um:.4g} µm/px)"
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return (self._reopen, ())
+
+    def close(self) -> None:
+        """Releases the file; reading opens it again."""
+        if self._decoder is not None:
+            self._decoder.close()
+            self._decoder = None
+
+    @functools.cached_property
+    def fingerprint(self) -> dict[str, Any]:
+        """What tells this slide from another of its name, as plain JSON values."""
+        return fingerprint(self.path, self.geometry.sizes)
+
+    def read_level(self, level: int, xy_px: tuple[int, int], size_px: tuple[int, int]) -> Rgb:
+        """Reads a rectangle of a level's own pixels.
+
+        Args:
+            level: 0 is the finest.
+            xy_px: Top-left corner (x, y) in pixels of the level; may lie outside.
+            size_px: (width, height) in pixels of the level.
+
+        Returns:
+            (height, width, 3) RGB, white outside the slide and where it is transparent.
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
+        (x, y), (width, height) = xy_px, size_px
+        level_width, level_height = self.geometry.sizes[level]
+        left, top = max(x, 0), max(y, 0)
+        right, bottom = min(x + width, level_width), min(y + height, level_height)
+        if left >= right or top >= bottom:
+            return np.full((height, width, 3), _WHITE, np.uint8)
+        inside = self._open_decoder().read(level, (left, top), (right - left, bottom - top))
+        if inside.shape[:2] == (height, width):
+            return inside
+        pixels = np.full((height, width, 3), _WHITE, np.uint8)
+        pixels[top - y : bottom - y, left - x : right - x] = inside
+        return pixels
+
+    def read_patch(
+        self, plan: ReadingPlan, origin_level0: tuple[float, float], patch_px: int
+    ) -> Rgb:
+        """Reads one patch at the planned spacing, from its own level-0 rectangle alone.
+
+        Args:
+            plan: From `plan_reading`.
+            origin_level0: Top-left corner (x, y) in level-0 pixels, not rounded.
+            patch_px: Side of the patch in output pixels.
+
+        Returns:
+            (patch_px, patch_px, 3) RGB, white outside the slide.
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
+        rectangle = source_rectangles(plan, origin_level0, patch_px)
+        return reduce_area(self._read_rectangle(plan.level, rectangle), (patch_px, patch_px))
+
+    def read_patches(
+        self,
+        plan: ReadingPlan,
+        origin_level0: tuple[float, float],
+        patch_px: int,
+        side: int,
+        patch_index: npt.NDArray[np.int64],
+    ) -> Rgb:
+        """Reads patches of one region, each exactly as `read_patch` would.
+
+        Patches that lie side by side are read in one go, and nothing beside them.
+
+        Args:
+            plan: From `plan_reading`.
+            origin_level0: Top-left corner (x, y) of the region in level-0 pixels, not rounded.
+            patch_px: Side of a patch in output pixels.
+            side: Patches along one side of the region.
+            patch_index: (n,) indices row · side + column of the patches wanted.
+
+        Returns:
+            (n, patch_px, patch_px, 3) RGB in the order of `patch_index`.
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
+        index = np.asarray(patch_index, np.int64)
+        row, column = np.divmod(index, side)
+        offset = np.stack([column, row], axis=-1) * (patch_px * plan.level0_per_px)
+        rectangles = source_rectangles(plan, np.asarray(origin_level0) + offset, patch_px)
+        patches = np.empty((len(index), patch_px, patch_px, 3), np.uint8)
+        together = self._open_decoder().is_exact(plan.level)
+        for run in _runs(index, side) if together else np.arange(len(index))[:, None]:
+            left, top = rectangles[run, :2].min(axis=0)
+            right, bottom = rectangles[run, 2:].max(axis=0)
+            strip = self._read_rectangle(plan.level, np.array([left, top, right, bottom]))
+            for n in run:
+                x0, y0, x1, y1 = rectangles[n] - [left, top, left, top]
+                patches[n] = reduce_area(strip[y0:y1, x0:x1], (patch_px, patch_px))
+        return patches
+
+    def at_spacing(self, spacing_um: float) -> tuple[Rgb, tuple[float, float]]:
+        """Reads the whole slide at about a spacing, for overviews and segmentation.
+
+        A level within 20 % of it is taken as it is; otherwise the coarsest finer level is
+        averaged over areas, strip by strip. Never enlarges.
+
+        Args:
+            spacing_um: Micrometres per pixel wanted.
+
+        Returns:
+            (h, w, 3) RGB, and the level-0 pixels per pixel, (x, y).
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
+        level0_per_px = max(spacing_um / self.geometry.spacing_um, 1.0)
+        nearest = min(
+            range(len(self.geometry.sizes)),
+            key=lambda level: abs(math.log(self.geometry.downsamples[level] / level0_per_px)),
+        )
+        downsample = self.geometry.downsamples[nearest]
+        if 1 / _NEAR <= downsample / level0_per_px <= _NEAR:
+            return self._whole(self.geometry.sizes[nearest])
+        width, height = self.geometry.size_level0
+        return self._whole(
+            (max(1, round(width / level0_per_px)), max(1, round(height / level0_per_px)))
+        )
+
+    def thumbnail(self, max_px: int) -> Rgb:
+        """Reads the whole slide, its longer side reduced to at most `max_px`.
+
+        Returns:
+            (h, w, 3) RGB with the proportions of level 0; never enlarged.
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
+        width, height = self.geometry.size_level0
+        scale = min(1.0, max_px / max(width, height))
+        return self._whole((max(1, round(width * scale)), max(1, round(height * scale))))[0]
+
+    def _whole(self, size_px: tuple[int, int]) -> tuple[Rgb, tuple[float, float]]:
+        """The whole slide as `size_px` (width, height), from the coarsest level that has them."""
+        level = max(
+            (
+                i
+                for i, (width, height) in enumerate(self.geometry.sizes)
+                if width >= size_px[0] and height >= size_px[1]
+            ),
+            key=lambda i: self.geometry.downsamples[i],
+        )
+        width, height = self.geometry.size_level0
+        level0_per_px = (width / size_px[0], height / size_px[1])
+        if size_px == self.geometry.sizes[level]:
+            return np.concatenate(list(self._strips(level))), level0_per_px
+        rgb = reduce_strips(self._strips(level), self.geometry.sizes[level], size_px)
+        return rgb, level0_per_px
+
+    def _strips(self, level: int) -> Iterator[Rgb]:
+        width, height = self.geometry.sizes[level]
+        for top in range(0, height, _STRIP_ROWS):
+            yield self.read_level(level, (0, top), (width, min(_STRIP_ROWS, height - top)))
+
+    def _read_rectangle(self, level: int, rectangle: npt.NDArray[np.int64]) -> Rgb:
+        left, top, right, bottom = (int(edge) for edge in rectangle)
+        return self.read_level(level, (left, top), (right - left, bottom - top))
+
+    def _open_decoder(self) -> Decoder:
+        if self._opened_by != os.getpid():
+            # A forked process shares its parent's file position. The parent's decoder is kept,
+            # for freeing it here could wait for a lock that a thread of the parent held.
+            if self._decoder is not None:
+                self._inherited.append(self._decoder)
+            self._decoder = None
+            self._opened_by = os.getpid()
+        if self._decoder is None:
+            self._decoder = open_decoder(self.path)
+        return self._decoder
+
+
+def _runs(index: npt.NDArray[np.int64], side: int) -> list[npt.NDArray[np.int64]]:
+    """Groups positions in `index` whose patches lie side by side in one row of the region."""
+    order = np.argsort(index, kind="stable")
+    ordered = index[order]
+    breaks = (np.diff(ordered) > 1) | (ordered[1:] % side == 0)
+    return [run for run in np.split(order, np.flatnonzero(breaks) + 1) if len(run)]
