@@ -26,6 +26,7 @@ MissingMask = Literal["error", "segment", "skip"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Normalisation = Literal["imagenet", "half", "none"]
 Scale = Literal["relative", "rank", "minmax", "raw"]
+Combine = Literal["region", "region×slide"]
 
 
 def _require(holds: bool, field: str, found: object, wanted: str) -> None:
@@ -77,20 +78,29 @@ class TissueSettings:
     segment_spacing_um: float = 8.0
     """Spacing in µm per pixel near which tissue is segmented."""
 
-    saturation_floor: float = 0.04
+    saturation_floor: float = 0.05
     """Lowest saturation (0-1) that may count as tissue, whatever Otsu says."""
+
+    saturation_ceiling: float = 0.08
+    """Saturation (0-1) that always counts as tissue, so that strong stain does not hide pale."""
 
     median_um: float = 32.0
     """Side of the median filter in µm."""
 
-    closing_um: float = 64.0
+    closing_um: float = 128.0
     """Diameter of the closing in µm."""
 
     min_tissue_mm2: float = 0.02
     """Tissue components smaller than this many mm² are removed."""
 
-    max_hole_mm2: float = 0.05
-    """Holes up to this many mm² are filled."""
+    min_width_um: float = 50.0
+    """Tissue components that are nowhere this many µm wide are removed: scratches, dust."""
+
+    max_hole_mm2: float = 0.1
+    """Holes up to this many mm² are filled: lumina count as tissue."""
+
+    min_pen_mm2: float = 0.03
+    """Red and black areas smaller than this many mm² are no pen mark."""
 
     mask_dir: Path | None = None
     """Folder of tissue masks that replace segmentation."""
@@ -110,7 +120,7 @@ class TissueSettings:
     def __post_init__(self) -> None:
         for field in ("segment_spacing_um", "median_um", "closing_um"):
             _require(_is_positive(getattr(self, field)), field, getattr(self, field), "above 0")
-        for field in ("min_tissue_mm2", "max_hole_mm2"):
+        for field in ("min_tissue_mm2", "min_width_um", "max_hole_mm2", "min_pen_mm2"):
             value = getattr(self, field)
             _require(math.isfinite(value) and value >= 0, field, value, "0 or more")
         _require(
@@ -118,6 +128,12 @@ class TissueSettings:
             "saturation_floor",
             self.saturation_floor,
             "from 0 to 1",
+        )
+        _require(
+            _is_share(self.saturation_ceiling) and self.saturation_ceiling >= self.saturation_floor,
+            "saturation_ceiling",
+            self.saturation_ceiling,
+            f"from saturation_floor ({self.saturation_floor}) to 1",
         )
         _require(
             "{slide_id}" in self.mask_pattern,
@@ -339,6 +355,15 @@ class TrainingSettings:
     batch_slides: int = 32
     """Slides whose gradients make one step."""
 
+    micro_batch_tokens: int = 16384
+    """Patches and regions computed at once; bounds memory and changes no gradient."""
+
+    precision: Precision = "auto"
+    """Number format of the arithmetic; auto is float32, bfloat16 saves memory on a GPU."""
+
+    mean_label_bias: bool = False
+    """Start the last layer's bias at the mean label instead of near 0, as the paper does."""
+
     weighted_sampling: bool = True
     """Draw slides so that every grade is seen equally often."""
 
@@ -352,7 +377,7 @@ class TrainingSettings:
     """Seed of everything drawn at random."""
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "step_epochs", "batch_slides"):
+        for field in ("epochs", "step_epochs", "batch_slides", "micro_batch_tokens"):
             value = getattr(self, field)
             _require(isinstance(value, int) and value >= 1, field, value, "1 or more")
         _require(_is_positive(self.learning_rate), "learning_rate", self.learning_rate, "above 0")
@@ -361,6 +386,13 @@ class TrainingSettings:
             "weight_decay",
             self.weight_decay,
             "0 or more",
+        )
+        _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "0 or more")
+        _require(
+            self.precision != "float16",
+            "precision",
+            self.precision,
+            "auto, float32 or bfloat16 for training",
         )
         _require(
             _is_share(self.tune_fraction) and 0 < self.tune_fraction < 1,
@@ -380,7 +412,10 @@ class HeatmapSettings:
     scale: Scale = "relative"
     """relative (1 is uniform within a region), rank, minmax or raw."""
 
-    colour_map: str = "inferno"
+    combine: Combine = "region"
+    """Attention within each region, or that times the region's weight in the slide."""
+
+    colour_map: str = "viridis"
     """Matplotlib colour map."""
 
     opacity: float = 0.5
@@ -395,16 +430,19 @@ class HeatmapSettings:
     smooth: bool = False
     """Smooth within each region instead of showing the patches as they are."""
 
+    outline: bool = False
+    """Draw the borders of the regions."""
+
     colour_range: tuple[float, float] | None = None
-    """Lowest and highest value of the colours; nothing takes 0-3 for relative, 0-1 otherwise."""
+    """Ends of the colours; nothing takes 0-3 for relative, 0 to the largest for raw, else 0-1."""
 
     def __post_init__(self) -> None:
         _require(_is_share(self.opacity), "opacity", self.opacity, "from 0 to 1")
         _require(
-            isinstance(self.max_px, int) and 64 <= self.max_px <= 65500,
-            "max_px",
+            isinstance(self.max_px, int) and 320 <= self.max_px <= 65500,
+            "size",
             self.max_px,
-            "64 to 65500",
+            "320 to 65500 pixels",
         )
         _require(self.head is None or self.head >= 0, "head", self.head, "0 or more")
         if self.colour_range is not None:
