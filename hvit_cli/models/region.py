@@ -1,0 +1,82 @@
+"""The region Transformer: the patches of a region become one region embedding."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from hvit_cli.models.attention import Block, init_linear, init_token, run_blocks
+from hvit_cli.models.position import resize_positions
+from hvit_cli.settings import AggregatorSettings
+
+
+class RegionTransformer(nn.Module):
+    """Projects patch features, adds positions, and reads CLS after pre-norm blocks.
+
+    A sequence is CLS, then registers (no position, never hidden), then patches. Any number of
+    patches in any order may follow, because each brings its own position: leaving a patch out
+    equals hiding it from every layer.
+
+    Letters: B sequences, L patches of a sequence, R registers, K patches of a full region,
+    D width of the patch features, C region width, H heads.
+    """
+
+    def __init__(self, settings: AggregatorSettings) -> None:
+        super().__init__()
+        dim = settings.region_dim
+        self.side = settings.side
+        self.project = nn.Linear(settings.patch_dim, dim)
+        self.act = nn.GELU()
+        self.cls_token = init_token(1, 1, dim)
+        self.register_tokens = (
+            init_token(1, settings.registers, dim) if settings.registers else None
+        )
+        self.pos_embed = init_token(1, 1 + settings.position_side**2, dim)
+        self.blocks = nn.ModuleList(
+            Block(dim, settings.region_heads) for _ in range(settings.region_depth)
+        )
+        self.norm = nn.LayerNorm(dim, eps=1e-6)
+        self.apply(init_linear)
+
+    @property
+    def prefix_tokens(self) -> int:
+        """Tokens before the patches: CLS and the registers."""
+        return 1 if self.register_tokens is None else 1 + self.register_tokens.shape[1]
+
+    def embed_patches(self, features: Tensor, patch_index: Tensor) -> Tensor:
+        """Turns patch features into tokens.
+
+        Args:
+            features: (…, D).
+            patch_index: (…) long, position of each patch in its region, 0 … K-1.
+
+        Returns:
+            (…, C), the projected features plus their positions.
+        """
+        positions = resize_positions(self.pos_embed, self.side)[0, 1:]
+        x: Tensor = self.project(features)
+        x = self.act(x)
+        return x + positions[patch_index]
+
+    def forward(self, x: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """Reads regions off their patch tokens.
+
+        Args:
+            x: (B, L, C) from `embed_patches`; hidden tokens must be finite. L may be 0.
+            visible: (B, L) bool, False where a token is background or padding; None hides
+                nothing.
+
+        Returns:
+            Region embeddings (B, C), and the last block's attention from CLS (B, H, 1 + R + L)
+            to CLS, registers and patches.
+        """
+        prefix = [self.cls_token + self.pos_embed[:, :1]]
+        if self.register_tokens is not None:
+            prefix.append(self.register_tokens)
+        x = torch.cat([*(token.expand(len(x), -1, -1) for token in prefix), x], dim=1)
+        if visible is not None:
+            always = visible.new_ones(len(visible), self.prefix_tokens)
+            visible = torch.cat([always, visible], dim=1)
+        cls, attention = run_blocks(self.blocks, x, visible)
+        cls = self.norm(cls)
+        return cls, attention

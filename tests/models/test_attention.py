@@ -1,0 +1,79 @@
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from timm.models.vision_transformer import Block as TimmBlock
+
+from hvit_cli.models.attention import Attention, Block, run_blocks
+
+
+def drawn(seed: int, *shape: int) -> torch.Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+@pytest.fixture
+def pct() -> torch.Tensor:
+    """Tissue percentage as the paper's Algorithm 1 takes it: (M, 1, 64)."""
+    pct = drawn(1, 5, 1, 64).clamp(min=0)
+    pct[3] = 0  # a region that is all glass
+    pct[4] = 0.5  # and one without any
+    return pct
+
+
+def algorithm_1(attention: Attention, x: torch.Tensor, pct: torch.Tensor) -> torch.Tensor:
+    """Masked self-attention as the paper prints it: −inf on the keys whose pct is 0."""
+    m, n, d = x.shape
+    heads = attention.num_heads
+    tissue = torch.cat([torch.ones(m, 1, 1, dtype=pct.dtype), pct], dim=2)  # CLS is never masked
+    mask = torch.zeros_like(tissue).masked_fill(tissue == 0, -math.inf)  # (M, 1, 65)
+    qkv = x @ attention.qkv.weight.T + attention.qkv.bias
+    q, k, v = qkv.reshape(m, n, 3, heads, d // heads).permute(2, 0, 3, 1, 4)
+    scores = q @ k.transpose(-2, -1) / math.sqrt(d // heads) + mask[:, None]
+    out = (torch.softmax(scores, dim=-1) @ v).transpose(1, 2).reshape(m, n, d)
+    return out @ attention.proj.weight.T + attention.proj.bias
+
+
+def test_attention_is_the_papers_algorithm_1(pct: torch.Tensor) -> None:
+    attention = Attention(24, 3).double()
+    x = drawn(2, 5, 65, 24)
+    visible = torch.cat([torch.ones(5, 1, dtype=torch.bool), pct[:, 0] > 0], dim=1)
+    torch.testing.assert_close(attention(x, visible), algorithm_1(attention, x, pct))
+
+
+def test_block_is_timms_block_with_a_boolean_key_mask(pct: torch.Tensor) -> None:
+    def norm(dim: int, **kwargs: object) -> torch.nn.Module:
+        return torch.nn.LayerNorm(dim, eps=1e-6)
+
+    timm_block = TimmBlock(24, 3, qkv_bias=True, norm_layer=norm).double()
+    block = Block(24, 3).double()
+    block.load_state_dict(timm_block.state_dict())
+    x = drawn(3, 5, 65, 24)
+    visible = torch.cat([torch.ones(5, 1, dtype=torch.bool), pct[:, 0] > 0], dim=1)
+    expected = timm_block(x, attn_mask=visible[:, None, None, :])
+    torch.testing.assert_close(block(x, visible), expected)
+
+
+@pytest.mark.parametrize("masked", [True, False])
+def test_last_block_for_cls_alone_equals_the_whole_block(pct: torch.Tensor, masked: bool) -> None:
+    blocks = torch.nn.ModuleList([Block(24, 3), Block(24, 3)]).double()
+    x = drawn(4, 5, 65, 24)
+    visible = torch.cat([torch.ones(5, 1, dtype=torch.bool), pct[:, 0] > 0], dim=1)
+    visible = visible if masked else None
+    whole = blocks[1](blocks[0](x, visible), visible)
+    cls, attention = run_blocks(blocks, x, visible)
+    torch.testing.assert_close(cls, whole[:, 0])
+    torch.testing.assert_close(attention.sum(-1), torch.ones_like(attention.sum(-1)))
+    if visible is not None:
+        assert (attention.transpose(0, 1)[:, ~visible] == 0).all()
+        assert (attention[3, :, 0] == 1).all()  # all glass: CLS can only see itself
+
+
+def test_last_block_for_cls_alone_has_the_same_gradients() -> None:
+    block = Block(24, 3).double()
+    x = drawn(5, 2, 9, 24).requires_grad_()
+    whole = torch.autograd.grad(block(x)[:, 0].sin().sum(), [x, *block.parameters()])
+    alone = torch.autograd.grad(block.forward_cls(x)[0].sin().sum(), [x, *block.parameters()])
+    for a, b in zip(whole, alone, strict=True):
+        torch.testing.assert_close(a, b)
