@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from hvit_cli.errors import LabelError
+from hvit_cli.storage.tables import read_table
 from hvit_cli.training.metrics import ISUP_GRADES
 from hvit_cli.training.problems import Problem, problem, refuse
 
@@ -28,7 +28,7 @@ class LabelTable:
         id_column: Heading of the column of slide ids.
         label_column: Heading of the column of labels; None in a table that only names slides.
         labels: Grade by slide id, in the table's order; rows with a problem are left out.
-        rows: Every other column as text, by slide id.
+        rows: Every column as text, by slide id.
         problems: What is wrong with the table.
     """
 
@@ -75,25 +75,27 @@ def read_labels(
         grades: Number of classes; labels run from 0 to one less.
 
     Raises:
-        LabelError: The file is no table, or a column is absent or not the only candidate.
+        StorageError: The file is no table.
+        LabelError: A column is absent or not the only candidate.
     """
     heading, body = _read_table(path)
     identity = _choose(path, heading, id_column, ID_HEADINGS, "--id-column")
     labelling = _choose(path, heading, label_column, LABEL_HEADINGS, "--label-column")
-    return _label_table(path, heading, body, identity, labelling, grades)
+    return _label_table(path, body, identity, labelling, grades)
 
 
 def read_slide_ids(path: Path, *, id_column: str | None = None) -> LabelTable:
     """Reads a table that names slides, with labels if it happens to hold a column of them.
 
     Raises:
-        LabelError: The file is no table, or its column of ids is not plain.
+        StorageError: The file is no table.
+        LabelError: Its column of ids is absent or not the only candidate.
     """
     heading, body = _read_table(path)
     identity = _choose(path, heading, id_column, ID_HEADINGS, "--id-column")
     found = [name for name in heading if name.casefold() in LABEL_HEADINGS]
     labelling = found[0] if len(found) == 1 else None
-    return _label_table(path, heading, body, identity, labelling, ISUP_GRADES)
+    return _label_table(path, body, identity, labelling, ISUP_GRADES)
 
 
 def require_sound(table: LabelTable) -> LabelTable:
@@ -113,24 +115,15 @@ def labels_hash(labels: Mapping[str, int]) -> str:
 
 
 def _label_table(
-    path: Path,
-    heading: Sequence[str],
-    body: Sequence[tuple[int, list[str]]],
-    id_column: str,
-    label_column: str | None,
-    grades: int,
+    path: Path, body: Sequence[Row], id_column: str, label_column: str | None, grades: int
 ) -> LabelTable:
     labels: dict[str, int] = {}
     rows: dict[str, Row] = {}
-    ragged, nameless, missing, unknown, twice = [], [], [], [], []
-    for line, fields in body:
-        if len(fields) != len(heading):
-            ragged.append(f"line {line}")
-            continue
-        row = dict(zip(heading, fields, strict=True))
-        slide_id = row.pop(id_column)
+    nameless, missing, unknown, twice = [], [], [], []
+    for number, row in enumerate(body, start=1):
+        slide_id = row[id_column]
         if not slide_id:
-            nameless.append(f"line {line}")
+            nameless.append(f"row {number}")
             continue
         if slide_id in rows:
             twice.append(slide_id)
@@ -153,7 +146,6 @@ def _label_table(
         labels=labels,
         rows=rows,
         problems=(
-            *problem(f"rows without exactly {len(heading)} fields", ragged),
             *problem("rows without an id", nameless),
             *problem("ids that occur more than once", dict.fromkeys(twice)),
             *problem("ids without a label", missing),
@@ -170,31 +162,13 @@ def _grade(text: str, grades: int) -> int | None:
     return int(value) if value.is_integer() and 0 <= value < grades else None
 
 
-def _read_table(path: Path) -> tuple[list[str], list[tuple[int, list[str]]]]:
-    # utf-8-sig: spreadsheets put a byte order mark before the first heading.
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            first = file.readline()
-            file.seek(0)
-            separator = max(",;\t", key=first.count)
-            reader = csv.reader(file, delimiter=separator, strict=True)
-            lines = [
-                (reader.line_num, [field.strip() for field in fields])
-                for fields in reader
-                if any(field.strip() for field in fields)
-            ]
-    except OSError as error:
-        raise LabelError("the table cannot be read", where=path, found=error.strerror) from error
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise LabelError(
-            "this is no table of text", where=path, found=error, wanted="CSV in UTF-8"
-        ) from error
-    if len(lines) < 2:
+def _read_table(path: Path) -> tuple[list[str], list[Row]]:
+    heading, body = read_table(path)
+    if not body:
         raise LabelError("the table holds no rows", where=path, wanted="a heading and rows")
-    heading = lines[0][1]
     if len(set(heading)) != len(heading):
         raise LabelError("two columns have one heading", where=path, found=", ".join(heading))
-    return heading, lines[1:]
+    return heading, body
 
 
 def _choose(

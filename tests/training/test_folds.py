@@ -55,7 +55,9 @@ def test_a_column_of_folds_that_does_not_fit(tmp_path: Path) -> None:
     table = read_labels(path)
     with pytest.raises(LabelError, match=r"found 1 rows without fold \(c\)"):
         fold_of_column(table, "fold", "1")
-    with pytest.raises(LabelError, match="no such column; found label, fold; wanted kfold"):
+    with pytest.raises(
+        LabelError, match="no such column; found slide_id, label, fold; wanted kfold"
+    ):
         fold_of_column(table, "kfold", "1")
     path.write_text("slide_id,label,fold\na,0,1\nb,1,2\n")
     with pytest.raises(LabelError, match="no row has this fold; found 1, 2; wanted 3"):

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from hvit_cli.errors import LabelError
+from hvit_cli.errors import HvitError, LabelError, StorageError
 from hvit_cli.training.labels import labels_hash, read_labels, read_slide_ids, require_sound
 
 
@@ -45,12 +45,11 @@ def test_given_headings(tmp_path: Path) -> None:
 
 
 def test_all_problems_of_a_table_are_reported_together(tmp_path: Path) -> None:
-    text = "slide_id,label\na,0\nb,\nc,nan\nd,7\ne,3+4\nf,2.5\na,0\na,1\n,3\ng,1,1\nh,-1\n"
+    text = "slide_id,label\na,0\nb\nc,nan\nd,7\ne,3+4\nf,2.5\na,0\na,1\n,3\nh,-1\n"
     with pytest.raises(LabelError) as caught:
         require_sound(read_labels(table(tmp_path, text)))
     message = str(caught.value)
-    assert "1 rows without exactly 2 fields (line 11)" in message
-    assert "1 rows without an id (line 10)" in message
+    assert "1 rows without an id (row 9)" in message
     assert "1 ids that occur more than once (a)" in message
     assert "2 ids without a label (b, c)" in message
     assert "4 unknown grades, wanted 0 to 5 (d has '7', e has '3+4', f has '2.5', …)" in message
@@ -74,21 +73,21 @@ def test_two_candidates_are_not_guessed_between(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "no rows"),
+        (b"", "is empty"),
         (b"slide_id,label\n", "no rows"),
         (b"slide_id,label,label\na,1,1\n", "one heading"),
-        (b"\xff\xfe\x00\x81", "no table of text"),
+        (b"\xff\xfe\x00\x81", "not UTF-8 text"),
     ],
 )
 def test_files_that_are_no_table(tmp_path: Path, content: bytes, message: str) -> None:
     path = tmp_path / "labels.csv"
     path.write_bytes(content)
-    with pytest.raises(LabelError, match=message):
+    with pytest.raises(HvitError, match=message):
         read_labels(path)
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
-    with pytest.raises(LabelError, match="cannot be read"):
+    with pytest.raises(StorageError, match="cannot be read"):
         read_labels(tmp_path / "absent.csv")
 
 
