@@ -10,7 +10,7 @@ from hvit_cli.errors import UnreadableSlideError
 from hvit_cli.slides.decoders.base import Decoder
 from hvit_cli.slides.decoders.openslide_decoder import OpenSlideDecoder
 from hvit_cli.slides.decoders.picture_decoder import PictureDecoder
-from hvit_cli.slides.decoders.vips_decoder import VipsDecoder, pages_of_levels
+from hvit_cli.slides.decoders.vips_decoder import VipsDecoder, open_alone, pages_of_levels
 from hvit_cli.slides.files import (
     PICTURE_SUFFIXES,
     companion_folder,
@@ -21,7 +21,7 @@ from hvit_cli.slides.tiff import TiffDirectory, read_directories
 
 _CONVERT = "vips tiffsave IN OUT.tiff --tile --pyramid --compression jpeg --Q 90"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# The label, thumbnail and macro of an SVS are small; bits of 8, 16… are told in words.
+_TIFF_SUFFIXES = {".tif", ".tiff"}
 _TIFF_VENDORS = {"aperio", "generic-tiff"}
 
 
@@ -41,7 +41,7 @@ def open_decoder(path: Path) -> Decoder:
     try:
         slide = OpenSlideDecoder(_entry_file(path))
     except openslide.OpenSlideUnsupportedFormatError as error:
-        raise _explained(path, magic) from error
+        return _without_openslide(path, magic, error)
     except openslide.OpenSlideError as error:
         raise UnreadableSlideError(
             f"OpenSlide cannot open the slide ({error})", where=path, hint="a fresh copy"
@@ -108,20 +108,22 @@ def _check_companion(path: Path) -> None:
         )
 
 
-def _explained(path: Path, magic: bytes) -> UnreadableSlideError:
-    """What is wrong with a file that OpenSlide does not know."""
+def _without_openslide(path: Path, magic: bytes, error: Exception) -> Decoder:
+    """Opens a sound tiled TIFF that OpenSlide does not know, or says what is wrong with it."""
     if magic not in _TIFF_MAGIC:
-        return UnreadableSlideError("not a slide of a known format", where=path)
-    try:
-        directories = read_directories(path)
-    except UnreadableSlideError as error:
-        return error
-    if directories and not directories[0].is_tiled:
-        return UnreadableSlideError(
+        raise UnreadableSlideError("not a slide of a known format", where=path) from error
+    directories = read_directories(path)
+    if not directories:
+        raise UnreadableSlideError("the TIFF holds no image", where=path) from error
+    if not directories[0].is_tiled:
+        raise UnreadableSlideError(
             "the TIFF is not tiled, so that parts of it cannot be read quickly",
             where=path,
             hint=_CONVERT,
-        )
-    return UnreadableSlideError(
-        "OpenSlide does not know this kind of TIFF", where=path, hint=_CONVERT
-    )
+        ) from error
+    decoder = open_alone(path, directories) if path.suffix.lower() in _TIFF_SUFFIXES else None
+    if decoder is None:
+        raise UnreadableSlideError(
+            "this kind of TIFF is not known", where=path, hint=_CONVERT
+        ) from error
+    return decoder
