@@ -1,0 +1,93 @@
+"""The finished figure: panels with titles, and around them what is needed to read them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from hvit_cli.heatmaps.blocks import FAINT_INK
+from hvit_cli.heatmaps.layout import FigureText, Layout
+from hvit_cli.heatmaps.lettering import line_px, typeface
+from hvit_cli.heatmaps.render import RgbImage
+
+_WATERMARK_ALPHA = 46
+_WATERMARK_DEGREES = 18
+
+
+def watermarked(picture: RgbImage, text: str, em_px: int) -> RgbImage:
+    """Stamps a sentence all over the picture in faint grey, one clause below the other.
+
+    The stamps are small and many, so that a long thin panel holds whole ones, and they turn
+    neither glass nor tissue into another colour.
+    """
+    height, width = picture.shape[:2]
+    stencil = _stamp(text, em_px)
+    ink = Image.new("RGB", stencil.size, (0, 0, 0))
+    image = Image.fromarray(picture)
+    columns = max(1, width // (stencil.width + 4 * em_px))
+    rows = max(1, height // (stencil.height + 3 * em_px))
+    for row in range(rows):
+        y = round((row + 0.5) * height / rows - stencil.height / 2)
+        for column in range(columns):
+            x = round((column + 0.5) * width / columns - stencil.width / 2)
+            image.paste(ink, (x, y), stencil)
+    return np.asarray(image)
+
+
+def _stamp(text: str, em_px: int) -> Image.Image:
+    font = typeface(round(em_px * 1.1), True)
+    clauses = [clause.strip() for clause in text.split(",")]
+    wide = max(font.getlength(clause) for clause in clauses)
+    flat = Image.new("L", (round(wide) + 2, line_px(font) * len(clauses)), 0)
+    pen = ImageDraw.Draw(flat)
+    for i, clause in enumerate(clauses):
+        left = (flat.width - font.getlength(clause)) / 2
+        pen.text((left, i * line_px(font)), clause, font=font, fill=_WATERMARK_ALPHA)
+    return flat.rotate(_WATERMARK_DEGREES, resample=Image.Resampling.BICUBIC, expand=True)
+
+
+def compose(panels: Sequence[RgbImage], words: FigureText, layout: Layout) -> RgbImage:
+    """Puts panels and text where the layout says.
+
+    Args:
+        panels: (h, w, 3) uint8 pictures, all of the layout's panel size.
+        words: The text around them, one title for each panel.
+        layout: From `choose_layout`.
+
+    Returns:
+        (height, width, 3) uint8.
+    """
+    image = Image.new("RGB", layout.size_px, (255, 255, 255))
+    margin, width = layout.margin_px, layout.text_width_px
+    panel_w, panel_h = layout.panel_px
+    grid_w = layout.columns * layout.slot_px + (layout.columns - 1) * margin
+    if layout.text == "below":
+        words.header.draw(image, margin, margin, width)
+        left = (layout.size_px[0] - grid_w) // 2
+        top = 2 * margin + words.header.height_px(width)
+    else:
+        left = top = margin
+    title_h = max(title.height_px(layout.slot_px) for title in words.titles)
+    pen = ImageDraw.Draw(image)
+    for i, (panel, title) in enumerate(zip(panels, words.titles, strict=True)):
+        row, column = divmod(i, layout.columns)
+        x = left + column * (layout.slot_px + margin)
+        y = top + row * (title_h + panel_h + margin)
+        title_top = y + title_h - title.height_px(layout.slot_px)
+        title.draw(image, x, title_top, layout.slot_px)
+        image.paste(Image.fromarray(panel), (x, y + title_h))
+        # The frame lies outside the panel, so that the panel's own pixels stay as they are.
+        pen.rectangle(
+            (x - 1, y + title_h - 1, x + panel_w, y + title_h + panel_h), outline=FAINT_INK
+        )
+    rows = layout.rows(len(panels))
+    bottom = top + rows * (title_h + panel_h) + (rows - 1) * margin
+    if layout.text == "below":
+        words.footer.draw(image, margin, bottom + margin, width)
+    else:
+        x = left + grid_w + margin
+        words.header.draw(image, x, margin, width)
+        words.footer.draw(image, x, 2 * margin + words.header.height_px(width), width)
+    return np.asarray(image)

@@ -1,0 +1,205 @@
+"""From attention to one number per patch: raw, relative, rank or minmax.
+
+Letters: M regions of a slide, K patches of a region, P rows (patches that have one), H heads.
+Everything here is numpy arrays in and out; where the attention came from is not asked.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from hvit_cli.errors import UsageError
+from hvit_cli.settings import Attention, Scale
+
+Within = Literal["region", "slide"]
+
+# Float32 softmax weights that should add up to 1 may miss it by about this much.
+_SUM_TOLERANCE = 1e-3
+# Two relative values closer than this differ by float noise alone and share one rank.
+_SAME_DECIMALS = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class PatchMap:
+    """One number for each patch of a slide that has one, and where the patches lie.
+
+    Rows are sparse: a patch without a row was neither read nor seen.
+
+    Attributes:
+        slide_id: The slide.
+        attention: How the model looked: masked or plain.
+        within: Among which patches the values can be compared, those of a region or all.
+        region_xy_level0: (M, 2) int64 top-left corners of the regions.
+        region_level0: Side of a region in level-0 pixels, not rounded.
+        patch_level0: Side of a patch in level-0 pixels, not rounded.
+        patch_xy_level0: (P, 2) int64 top-left corners of the patches, as stored.
+        region_index: (P,) int64, the region of each patch.
+        patch_index: (P,) int64, row · side + column inside the region.
+        tissue_fraction: (P,) float32.
+        background_below: Patches with at most this tissue fraction are background.
+        visible: (P,) bool, what the model was allowed to attend to.
+        value: (P,) float64. Of no meaning where not visible: 0 in raw maps, NaN in scaled.
+    """
+
+    slide_id: str
+    attention: Attention
+    within: Within
+    region_xy_level0: npt.NDArray[np.int64]
+    region_level0: float
+    patch_level0: float
+    patch_xy_level0: npt.NDArray[np.int64]
+    region_index: npt.NDArray[np.int64]
+    patch_index: npt.NDArray[np.int64]
+    tissue_fraction: npt.NDArray[np.float32]
+    background_below: float
+    visible: npt.NDArray[np.bool_]
+    value: npt.NDArray[np.float64]
+
+    def __post_init__(self) -> None:
+        rows = len(self.patch_xy_level0)
+        for name in ("region_index", "patch_index", "tissue_fraction", "visible", "value"):
+            if getattr(self, name).shape != (rows,):
+                raise ValueError(f"{name} must have {rows} entries, one for each patch")
+        if rows and not (
+            self.region_index.min() >= 0 and self.region_index.max() < len(self.region_xy_level0)
+        ):
+            raise ValueError("region_index points outside the regions")
+        if rows and not (self.patch_index.min() >= 0 and self.patch_index.max() < self.side**2):
+            raise ValueError("patch_index points outside the region")
+        if not np.isfinite(self.value[self.visible]).all():
+            raise ValueError("a visible patch has no finite value")
+
+    @property
+    def side(self) -> int:
+        """Patches along one side of a region."""
+        return round(self.region_level0 / self.patch_level0)
+
+    @property
+    def background(self) -> npt.NDArray[np.bool_]:
+        """(P,) True for patches that count as glass."""
+        return self.tissue_fraction <= self.background_below
+
+
+def check_head(head: int | None, heads: int) -> None:
+    """Refuses an attention head that the model does not have.
+
+    Raises:
+        UsageError: The head is out of range.
+    """
+    if head is not None and not 0 <= head < heads:
+        raise UsageError(
+            "the region Transformer has no such attention head",
+            where="--head",
+            found=head,
+            wanted=f"0 to {heads - 1}",
+        )
+
+
+def raw_attention(
+    attention: npt.ArrayLike, visible: npt.NDArray[np.bool_], head: int | None = None
+) -> npt.NDArray[np.float64]:
+    """Attention from CLS to each patch, one head or the mean of all; 0 where not visible.
+
+    Args:
+        attention: (V, H) softmax weights of the V visible rows, in the order of the rows.
+        visible: (P,) bool with V entries true.
+        head: The head to take, 0 first; nothing averages them.
+
+    Raises:
+        UsageError: The head is out of range.
+    """
+    heads = np.asarray(attention, np.float64)  # (V, H)
+    if heads.ndim != 2 or len(heads) != int(visible.sum()):
+        raise ValueError(f"attention of shape {heads.shape} for {int(visible.sum())} patches")
+    check_head(head, heads.shape[1])
+    raw = np.zeros(len(visible), np.float64)
+    raw[visible] = heads.mean(axis=1) if head is None else heads[:, head]
+    return raw
+
+
+def check_attention_sum(
+    raw: npt.NDArray[np.float64],
+    region_index: npt.NDArray[np.int64],
+    kept: npt.NDArray[np.float64],
+) -> None:
+    """Checks that patches, CLS and registers of every region share all of its attention.
+
+    Args:
+        raw: (P,) attention to each patch.
+        region_index: (P,) the region of each patch.
+        kept: (M,) what CLS and registers keep, of the same head or mean of heads.
+    """
+    total = np.bincount(region_index, weights=raw, minlength=len(kept)) + kept
+    if not np.allclose(total, 1, rtol=0, atol=_SUM_TOLERANCE):
+        worst = int(np.argmax(np.abs(total - 1)))
+        raise ValueError(f"the attention of region {worst} adds up to {total[worst]:.6g}, not 1")
+
+
+def across_slide(region_map: PatchMap, slide_attention: npt.NDArray[np.floating]) -> PatchMap:
+    """Region × slide: each patch's raw attention times its region's share of the slide.
+
+    Args:
+        region_map: Raw attention within regions.
+        slide_attention: (M,) pooling weights of the regions, which sum to 1.
+    """
+    weight = np.asarray(slide_attention, np.float64)
+    if weight.shape != (len(region_map.region_xy_level0),):
+        raise ValueError(f"slide attention of shape {weight.shape}")
+    value = region_map.value * weight[region_map.region_index]
+    return dataclasses.replace(region_map, within="slide", value=value)
+
+
+def relative(raw: PatchMap) -> npt.NDArray[np.float64]:
+    """(P,) attention as a multiple of what uniform attention would give; NaN where not visible.
+
+    Within a region: attention × visible patches of the region ÷ (1 − what CLS and registers
+    keep). The divisor is computed as the sum over the visible patches, which is the same number
+    without the cancellation. Within a slide (region × slide) the slide takes the region's place.
+    """
+    group = raw.region_index if raw.within == "region" else np.zeros_like(raw.region_index)
+    group, value = group[raw.visible], raw.value[raw.visible]
+    groups = len(raw.region_xy_level0) + 1
+    patches = np.bincount(group, minlength=groups)[group]
+    total = np.bincount(group, weights=value, minlength=groups)[group]
+    scaled = np.full(len(raw.value), np.nan)
+    # Patches that share no attention at all share it evenly.
+    scaled[raw.visible] = np.divide(
+        value * patches, total, out=np.ones_like(value), where=total > 0
+    )
+    return scaled
+
+
+def rank(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """The share of values strictly below each one: 0 to below 1, and 0 for a constant."""
+    if not len(values):
+        return np.zeros(0)
+    return np.searchsorted(np.sort(values), values, side="left") / len(values)
+
+
+def minmax(values: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    """Values stretched to 0-1; 0 for a constant."""
+    if not len(values):
+        return np.zeros(0)
+    low, high = values.min(), values.max()
+    return np.zeros_like(values) if low == high else (values - low) / (high - low)
+
+
+def rescale(raw: PatchMap, scale: Scale) -> PatchMap:
+    """The map on another scale, NaN where the model could not see.
+
+    `rank` and `minmax` order the slide's visible patches by their *relative* attention: raw
+    weights are larger wherever a region has fewer visible patches, whatever the model thinks.
+    """
+    if scale == "raw":
+        value = np.where(raw.visible, raw.value, np.nan)
+        return dataclasses.replace(raw, value=value)
+    value = relative(raw)
+    if scale != "relative":
+        seen = value[raw.visible].round(_SAME_DECIMALS)
+        value[raw.visible] = rank(seen) if scale == "rank" else minmax(seen)
+    return dataclasses.replace(raw, value=value)

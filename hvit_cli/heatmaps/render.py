@@ -1,0 +1,163 @@
+"""From a raster of values to colours over the slide."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from hvit_cli.errors import UsageError
+from hvit_cli.heatmaps.maps import PatchMap
+from hvit_cli.heatmaps.stitch import PictureFrame
+from hvit_cli.settings import Scale
+
+RgbImage = npt.NDArray[np.uint8]
+
+SAFE_COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
+"""Readable with every kind of colour blindness, and in grey."""
+
+_COLOURS = 256
+_BAND_ROWS = 512
+# Weights of red, green and blue in luminance (ITU-R BT.601).
+_LUMINANCE = np.array([0.299, 0.587, 0.114])
+
+
+def colour_table(name: str) -> RgbImage:
+    """(256, 3) colours of a matplotlib colour map, lowest value first.
+
+    Raises:
+        UsageError: Matplotlib knows no such map.
+    """
+    import matplotlib
+
+    if name not in matplotlib.colormaps:
+        raise UsageError(
+            "no such colour map",
+            where="--colour-map",
+            found=name,
+            wanted=f"{', '.join(SAFE_COLOUR_MAPS)} or another of matplotlib's",
+        )
+    rgba = matplotlib.colormaps[name](np.linspace(0, 1, _COLOURS))
+    return np.asarray(np.rint(rgba[:, :3] * 255), np.uint8)
+
+
+def colour_range(
+    scale: Scale, maps: Sequence[PatchMap], asked: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """The values at both ends of the colours, one pair for all panels of a figure.
+
+    Args:
+        scale: The scale the maps are on.
+        maps: The maps that will be painted, already on that scale.
+        asked: What the user wants, if anything.
+    """
+    if asked is not None:
+        return asked
+    if scale == "relative":
+        return (0.0, 3.0)
+    if scale == "raw":
+        largest = max((m.value[m.visible].max(initial=0) for m in maps), default=0.0)
+        return (0.0, float(largest) or 1.0)
+    return (0.0, 1.0)
+
+
+def colours(
+    values: npt.NDArray[np.floating], table: RgbImage, limits: tuple[float, float]
+) -> RgbImage:
+    """(…, 3) colour of each value, clipped to the range; NaN gets the lowest colour."""
+    low, high = limits
+    share = np.nan_to_num((values.astype(np.float64) - low) / (high - low), nan=0.0)
+    index = np.clip(share * _COLOURS, 0, _COLOURS - 1).astype(np.intp)
+    return table[index]
+
+
+def paint(
+    picture: RgbImage,
+    values: npt.NDArray[np.float32],
+    table: RgbImage,
+    limits: tuple[float, float],
+    opacity: float,
+) -> RgbImage:
+    """Colours over the slide; pixels without a value keep the slide's own pixel exactly.
+
+    The stain fades to grey under the colours, entirely from opacity 0.5 on: pink and violet
+    would shift every hue away from the colour bar. Light and dark, and so the glands, remain.
+
+    Args:
+        picture: (h, w, 3) uint8 picture of the slide.
+        values: (h, w) float32, NaN where nothing is to be seen.
+        table: (256, 3) uint8 colours.
+        limits: Values at both ends of the colours.
+        opacity: 0 shows the slide alone, 1 the colours alone.
+    """
+    painted = picture.copy()
+    for top in range(0, len(picture), _BAND_ROWS):
+        band = slice(top, top + _BAND_ROWS)
+        seen = ~np.isnan(values[band])
+        under = picture[band][seen].astype(np.float64)  # (n, 3)
+        over = colours(values[band][seen], table, limits)
+        under += min(1.0, 2 * opacity) * (under @ _LUMINANCE[:, None] - under)
+        painted[band][seen] = np.rint(under + opacity * (over - under)).astype(np.uint8)
+    return painted
+
+
+def region_boxes_px(patch_map: PatchMap, frame: PictureFrame) -> npt.NDArray[np.int64]:
+    """(M, 4) left, top, right, bottom of the regions in picture pixels, ends excluded."""
+    low = patch_map.region_xy_level0.astype(np.float64)
+    high = low + patch_map.region_level0
+    return np.stack(
+        [
+            frame.px_from_level0(low[:, 0], 0),
+            frame.px_from_level0(low[:, 1], 1),
+            frame.px_from_level0(high[:, 0], 0),
+            frame.px_from_level0(high[:, 1], 1),
+        ],
+        axis=1,
+    )
+
+
+def mask_in_frame(mask: npt.NDArray[np.uint8], frame: PictureFrame) -> npt.NDArray[np.bool_]:
+    """(h, w) tissue of the slide at the picture's pixels, by the mask pixel at their centre."""
+    width, height = frame.size_px
+    row = ((np.arange(height) + 0.5) * (mask.shape[0] / height)).astype(np.intp)
+    column = ((np.arange(width) + 0.5) * (mask.shape[1] / width)).astype(np.intp)
+    return np.asarray(mask[np.ix_(row, column)] > 0)
+
+
+def dropped_tissue(
+    tissue: npt.NDArray[np.bool_], boxes_px: npt.NDArray[np.int64]
+) -> npt.NDArray[np.bool_]:
+    """(h, w) tissue that lies in no region and that the model therefore never saw."""
+    dropped = tissue.copy()
+    for left, top, right, bottom in boxes_px.tolist():
+        dropped[top:bottom, left:right] = False
+    return dropped
+
+
+def hatch(picture: RgbImage, where: npt.NDArray[np.bool_], step_px: int) -> RgbImage:
+    """Draws diagonal lines, `step_px` apart, over the pixels of `where`."""
+    hatched = picture.copy()
+    thick = max(1, step_px // 6)
+    row, column = np.nonzero(where)
+    stripe = (row + column) % step_px
+    dark, light = stripe < thick, (stripe >= thick) & (stripe < 2 * thick)
+    hatched[row[dark], column[dark]] = (40, 40, 40)
+    # A light line beside the dark one keeps the hatching visible on dark tissue.
+    hatched[row[light], column[light]] = (250, 250, 250)
+    return hatched
+
+
+def outline(picture: RgbImage, boxes_px: npt.NDArray[np.int64], thick_px: int) -> RgbImage:
+    """Draws the border of every region, inside its own pixels."""
+    drawn = picture.copy()
+    for left, top, right, bottom in boxes_px.tolist():
+        box = drawn[top:bottom, left:right]
+        for edge in (box[:thick_px], box[-thick_px:], box[:, :thick_px], box[:, -thick_px:]):
+            edge[...] = (90, 90, 90)
+    return drawn
+
+
+def mask_picture(tissue: npt.NDArray[np.bool_]) -> RgbImage:
+    """The tissue mask as a picture: tissue in one grey on white."""
+    return np.where(tissue[..., None], np.uint8(150), np.uint8(255)).repeat(3, axis=2)
