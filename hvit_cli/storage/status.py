@@ -41,6 +41,7 @@ class StatusRow:
         n_patches: Patches that count: with tissue when tiled, embedded when embedded.
         tissue_mm2: Tissue area.
         tissue_dropped_mm2: Tissue area outside the kept regions.
+        pen_mm2: Area rejected as pen marks.
     """
 
     slide_id: str
@@ -54,6 +55,7 @@ class StatusRow:
     n_patches: int | None = None
     tissue_mm2: float | None = None
     tissue_dropped_mm2: float | None = None
+    pen_mm2: float | None = None
 
 
 class StatusLog:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -49,7 +50,7 @@ def segment_slide(slide: Slide, settings: TissueSettings) -> TissueMask:
     """
     rgb, level0_per_px = slide.at_spacing(settings.segment_spacing_um)
     spacing_um = slide.geometry.spacing_um * sum(level0_per_px) / 2
-    found = segment(rgb, spacing_um, settings)
+    found = segment(rgb, spacing_um, settings, where=slide.path)
     mask = mask_over_slide(
         found.tissue, slide.geometry.size_level0, slide.geometry.spacing_um, "segmented"
     )
@@ -62,7 +63,9 @@ def segment_tissue(rgb: Rgb, spacing_um: float, settings: TissueSettings) -> Mas
     return segment(rgb, spacing_um, settings).tissue
 
 
-def segment(rgb: Rgb, spacing_um: float, settings: TissueSettings) -> Segmentation:
+def segment(
+    rgb: Rgb, spacing_um: float, settings: TissueSettings, *, where: Path | None = None
+) -> Segmentation:
     """Finds tissue and pen marks in a picture of a whole slide.
 
     In order: median filter, saturation relative to the glass, half of Otsu's threshold held
@@ -74,6 +77,7 @@ def segment(rgb: Rgb, spacing_um: float, settings: TissueSettings) -> Segmentati
         rgb: (h, w, 3) uint8 picture of the slide.
         spacing_um: Micrometres per pixel of the picture.
         settings: Sizes and thresholds.
+        where: Name of the slide, for messages.
 
     Raises:
         TissueError: The background has a colour that glass cannot have.
@@ -88,6 +92,7 @@ def segment(rgb: Rgb, spacing_um: float, settings: TissueSettings) -> Segmentati
     if wrong is not None:
         raise TissueError(
             "the background is coloured, so the file's colours are probably decoded wrongly",
+            where=where,
             found="RGB {} {} {}".format(*wrong),
             wanted="white or grey glass",
             hint="--mask-dir with a mask of your own, once you have checked the colours",

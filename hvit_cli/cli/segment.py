@@ -1,0 +1,52 @@
+"""`hvit segment`."""
+
+from __future__ import annotations
+
+from hvit_cli.cli import console, options
+from hvit_cli.settings import ReadingSettings, TissueSettings
+
+
+def segment(
+    slides: options.Slides,
+    work: options.OutOrWork = options.WORK_DEFAULT,
+    exclude: options.Exclude = None,
+    spacing_override: options.SpacingOverride = None,
+    spacing_from_objective: options.SpacingFromObjective = False,
+    mask_dir: options.MaskDir = None,
+    mask_pattern: options.MaskPattern = TissueSettings.mask_pattern,
+    tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
+    missing_mask: options.Missing = TissueSettings.missing_mask,
+    tissue_geojson: options.TissueGeojson = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Tell tissue from glass: a mask, outlines for QuPath and an overview for each slide."""
+    from hvit_cli.pipelines.segment import segment as run
+    from hvit_cli.storage.work import WorkFolder
+
+    folder = WorkFolder(work)
+    records = console.follow(
+        run(
+            slides,
+            work=folder,
+            reading=ReadingSettings(
+                spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
+            ),
+            tissue=TissueSettings(
+                mask_dir=mask_dir,
+                mask_pattern=mask_pattern,
+                tissue_values=options.tissue_values(tissue_value),
+                missing_mask=missing_mask,
+                tissue_geojson=tissue_geojson,
+            ),
+            exclude=exclude,
+            overwrite=overwrite,
+        ),
+        "segment",
+    )
+    if as_json:
+        console.say_json([record.row for record in records])
+    else:
+        console.say_status(records)
+        console.say(f"Overview: {folder.qc_index}")
+    console.finish(records)

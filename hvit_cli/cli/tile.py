@@ -1,0 +1,69 @@
+"""`hvit tile`."""
+
+from __future__ import annotations
+
+from hvit_cli.cli import console, options
+from hvit_cli.settings import ReadingSettings, TilingSettings, TissueSettings
+
+
+def tile(
+    slides: options.Slides,
+    work: options.OutOrWork = options.WORK_DEFAULT,
+    exclude: options.Exclude = None,
+    region_px: options.RegionPx = TilingSettings.region_px,
+    patch_px: options.PatchPx = TilingSettings.patch_px,
+    grid: options.GridKind = TilingSettings.grid,
+    min_tissue_fraction: options.MinTissueFraction = TilingSettings.min_tissue_fraction,
+    background_below: options.BackgroundBelow = TilingSettings.background_below,
+    spacing_um: options.SpacingUm = ReadingSettings.spacing_um,
+    spacing_tolerance: options.SpacingTolerance = ReadingSettings.spacing_tolerance,
+    spacing_override: options.SpacingOverride = None,
+    spacing_from_objective: options.SpacingFromObjective = False,
+    mask_dir: options.MaskDir = None,
+    mask_pattern: options.MaskPattern = TissueSettings.mask_pattern,
+    tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
+    missing_mask: options.Missing = TissueSettings.missing_mask,
+    tissue_geojson: options.TissueGeojson = None,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Cut tissue into regions and patches, and draw what is kept, rejected and left out."""
+    from hvit_cli.pipelines.tile import tile as run
+    from hvit_cli.storage.work import WorkFolder
+
+    folder = WorkFolder(work)
+    records = console.follow(
+        run(
+            slides,
+            work=folder,
+            reading=ReadingSettings(
+                spacing_um=spacing_um,
+                spacing_tolerance=spacing_tolerance,
+                spacing_override=spacing_override,
+                spacing_from_objective=spacing_from_objective,
+            ),
+            tissue=TissueSettings(
+                mask_dir=mask_dir,
+                mask_pattern=mask_pattern,
+                tissue_values=options.tissue_values(tissue_value),
+                missing_mask=missing_mask,
+                tissue_geojson=tissue_geojson,
+            ),
+            tiling=TilingSettings(
+                region_px=region_px,
+                patch_px=patch_px,
+                grid=grid,
+                min_tissue_fraction=min_tissue_fraction,
+                background_below=background_below,
+            ),
+            exclude=exclude,
+            overwrite=overwrite,
+        ),
+        "tile",
+    )
+    if as_json:
+        console.say_json([record.row for record in records])
+    else:
+        console.say_status(records)
+        console.say(f"Overview: {folder.qc_index}")
+    console.finish(records)
