@@ -84,7 +84,9 @@ def read_labels(
     return _label_table(path, body, identity, labelling, grades)
 
 
-def read_slide_ids(path: Path, *, id_column: str | None = None) -> LabelTable:
+def read_slide_ids(
+    path: Path, *, id_column: str | None = None, label_column: str | None = None
+) -> LabelTable:
     """Reads a table that names slides, with labels if it happens to hold a column of them.
 
     Raises:
@@ -93,7 +95,8 @@ def read_slide_ids(path: Path, *, id_column: str | None = None) -> LabelTable:
     """
     heading, body = _read_table(path)
     identity = _choose(path, heading, id_column, ID_HEADINGS, "--id-column")
-    found = [name for name in heading if name.casefold() in LABEL_HEADINGS]
+    usual = LABEL_HEADINGS if label_column is None else (label_column.casefold(),)
+    found = [name for name in heading if name.casefold() in usual]
     labelling = found[0] if len(found) == 1 else None
     return _label_table(path, body, identity, labelling, ISUP_GRADES)
 
