@@ -15,16 +15,20 @@ _PRODUCTS = {"masks", "contours", "tiles", "features", "status", "models", "heat
 def slides_in_folder(folder: Path) -> list[Path]:
     """The slides in a folder and below, sorted by path.
 
-    A folder with DICOM files is one slide. Hidden folders, the folders of MRXS slides, links
-    to folders, and what hvit wrote itself are not entered.
+    A folder with DICOM files is one slide. Hidden folders, the folders of MRXS slides, and
+    what hvit wrote itself are not entered; links to folders are followed, no folder twice.
 
     Raises:
         ManifestError: A folder cannot be read.
     """
-    return list(_walk(folder))
+    return list(_walk(folder, set()))
 
 
-def _walk(folder: Path) -> Iterator[Path]:
+def _walk(folder: Path, entered: set[Path]) -> Iterator[Path]:
+    place = folder.resolve()
+    if place in entered:
+        return
+    entered.add(place)
     try:
         if is_dicom_folder(folder):
             yield folder
@@ -41,8 +45,8 @@ def _walk(folder: Path) -> Iterator[Path]:
             continue
         if is_slide_file(child):
             yield child
-        elif child.is_dir() and not child.is_symlink():
-            yield from _walk(child)
+        elif child.is_dir():
+            yield from _walk(child, entered)
 
 
 def _is_work_folder(folder: Path) -> bool:

@@ -78,7 +78,9 @@ class ReadingPlan:
         return self.spacing_um / self.spacing_um_level0
 
 
-def plan_reading(geometry: SlideGeometry, spacing_um: float, tolerance: float) -> ReadingPlan:
+def plan_reading(
+    geometry: SlideGeometry, spacing_um: float, tolerance: float, *, where: object = None
+) -> ReadingPlan:
     """Chooses the level from which a target spacing is read (DESIGN section 3, spacing).
 
     The level whose spacing is nearest to the target serves as it is when it lies within the
@@ -88,13 +90,14 @@ def plan_reading(geometry: SlideGeometry, spacing_um: float, tolerance: float) -
         geometry: The slide's pyramid.
         spacing_um: Target spacing in micrometres per pixel.
         tolerance: Largest relative difference at which a level's pixels are used unchanged.
+        where: The slide, for the error.
 
     Raises:
         SpacingError: The spacing is not known, or every level is coarser than the target by
             more than the tolerance.
     """
     if not geometry.spacing_um > 0:
-        raise SpacingError("the slide states no spacing", hint="--spacing-override")
+        raise SpacingError("the slide states no spacing", where=where, hint="--spacing-override")
     level_spacings_um = [geometry.level_spacing_um(i) for i in range(len(geometry.sizes))]
     nearest = int(np.argmin([abs(s - spacing_um) for s in level_spacings_um]))
     # The relative error carries float noise: 0.525 is 5 % from 0.5 and must count as such.
@@ -110,6 +113,7 @@ def plan_reading(geometry: SlideGeometry, spacing_um: float, tolerance: float) -
     if not finer:
         raise SpacingError(
             "the slide is too coarse and hvit never enlarges pixels",
+            where=where,
             found=f"{level_spacings_um[0]:.4g} µm/px at its finest level",
             wanted=f"at most {spacing_um * (1 + tolerance):.4g} µm/px",
             hint="a finer scan, or --spacing with a model trained at that spacing",

@@ -22,7 +22,7 @@ from hvit_cli.slides.decoders.base import Decoder, Rgb
 from hvit_cli.slides.decoders.choose import open_decoder
 from hvit_cli.slides.files import slide_id_of
 from hvit_cli.slides.fingerprint import fingerprint
-from hvit_cli.slides.geometry import ReadingPlan, SlideGeometry, source_rectangles
+from hvit_cli.slides.geometry import ReadingPlan, SlideGeometry, plan_reading, source_rectangles
 from hvit_cli.slides.reduction import reduce_area, reduce_strips
 from hvit_cli.slides.spacing import SpacingReport, find_spacing
 
@@ -157,6 +157,16 @@ class Slide:
     def fingerprint(self) -> dict[str, Any]:
         """What tells this slide from another of its name, as plain JSON values."""
         return fingerprint(self.path, self.geometry.sizes)
+
+    def plan(self, reading: ReadingSettings) -> ReadingPlan:
+        """How pixels at the target spacing are made from this slide's levels.
+
+        Raises:
+            SpacingError: The spacing is not known, or too coarse for the target.
+        """
+        return plan_reading(
+            self.geometry, reading.spacing_um, reading.spacing_tolerance, where=self.path
+        )
 
     def read_level(self, level: int, xy_px: tuple[int, int], size_px: tuple[int, int]) -> Rgb:
         """Reads a rectangle of a level's own pixels.

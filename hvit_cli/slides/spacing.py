@@ -24,6 +24,7 @@ LARGEST_ANISOTROPY = 0.01
 # 72 dots per inch, which image libraries write for want of anything better.
 _DEFAULT_UM = 25_400 / 72
 _UM_PER_UNIT = {"inch": 25_400.0, "centimeter": 10_000.0}
+_UNASKED = "a guess, taken only with --spacing-from-objective"
 # An objective of power 10 shows about 1 µm per pixel on common scanners.
 _UM_AT_POWER_1 = 10.0
 _UM_OF_OME_UNIT = {"nm": 1e-3, "µm": 1.0, "um": 1.0, "\N{GREEK SMALL LETTER MU}m": 1.0, "mm": 1e3}
@@ -70,13 +71,17 @@ class SpacingReport:
         """
         if self.spacing_um is not None:
             return self.spacing_um
-        refused = [f"{s.text} ({s.reason})" for s in self.sources]
+        unasked = [s for s in self.sources if s.reason == _UNASKED]
+        refused = [f"{s.text}: {s.reason}" for s in self.sources if s not in unasked]
+        hint = "--spacing-override with the µm per pixel of level 0"
+        if unasked:
+            hint += f", or --spacing-from-objective ({unasked[0].text})"
         raise SpacingError(
             "the slide's spacing is refused" if refused else "the slide states no spacing",
             where=where,
             found=", ".join(refused) or None,
             wanted=f"{FINEST_UM} to {COARSEST_UM:g} µm/px" if refused else None,
-            hint="--spacing-override with the µm per pixel of level 0",
+            hint=hint,
         )
 
 
@@ -146,7 +151,7 @@ def _from_vendor(properties: Mapping[str, str], vendor: str) -> SpacingSource | 
     x, y = (properties.get(name) for name in names)
     if x is None and y is None:
         return None
-    shown = x if x == y else f"{x} × {y}"
+    shown = " × ".join(dict.fromkeys(_short(um) for um in (x, y) if um is not None))
     return _judged("vendor", x, y, f"{shown} µm/px ({vendor} metadata)")
 
 
@@ -169,14 +174,15 @@ def _from_tags(properties: Mapping[str, str]) -> SpacingSource | None:
     if x is None or y is None:
         return None
     unit = properties.get("tiff.ResolutionUnit", "none")
-    shown = x if x == y else f"{x} × {y}"
-    text = f"{shown} pixels per {unit} (TIFF resolution tags)"
+    shown = " × ".join(dict.fromkeys(_short(r) for r in (x, y)))
+    stated = f"{shown} px per {unit}, TIFF resolution tags"
     um_per_unit = _UM_PER_UNIT.get(unit)
     if um_per_unit is None:
         return SpacingSource(
-            kind="tiff", spacing_um=None, text=text, accepted=False, reason="no unit of length"
+            kind="tiff", spacing_um=None, text=stated, accepted=False, reason="no unit of length"
         )
     x_um, y_um = (um_per_unit / r if r > 0 else math.nan for r in (_number(x), _number(y)))
+    text = f"{(x_um + y_um) / 2:.4g} µm/px ({stated})"
     if all(abs(um / _DEFAULT_UM - 1) < LARGEST_ANISOTROPY for um in (x_um, y_um)):
         return SpacingSource(
             kind="tiff",
@@ -194,7 +200,9 @@ def _from_objective(properties: Mapping[str, str], asked: bool) -> SpacingSource
         return None
     number = _number(power)
     spacing_um = _UM_AT_POWER_1 / number if number > 0 else math.nan
-    source = _judged("objective", spacing_um, spacing_um, f"objective {power}x")
+    source = _judged(
+        "objective", spacing_um, spacing_um, f"objective {power}x, {spacing_um:.4g} µm/px"
+    )
     if asked or not source.accepted:
         return source
     return SpacingSource(
@@ -202,7 +210,7 @@ def _from_objective(properties: Mapping[str, str], asked: bool) -> SpacingSource
         spacing_um=source.spacing_um,
         text=source.text,
         accepted=False,
-        reason="a guess, taken only with --spacing-from-objective",
+        reason=_UNASKED,
     )
 
 
@@ -230,6 +238,12 @@ def _objection(x_um: float, y_um: float) -> str:
     if abs(x_um - y_um) > LARGEST_ANISOTROPY * min(x_um, y_um):
         return f"x and y differ by more than {LARGEST_ANISOTROPY:.0%}"
     return ""
+
+
+def _short(text: str) -> str:
+    """A number with six digits; anything else as it was found."""
+    number = _number(text)
+    return text if math.isnan(number) else f"{number:.6g}"
 
 
 def _number(value: object) -> float:

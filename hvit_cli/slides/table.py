@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hvit_cli.errors import ManifestError
@@ -159,20 +159,28 @@ def _rows(table: Path) -> list[tuple[int, Row]]:
     text = _text(table)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=_separator(text.splitlines()[0]))
     rows: list[tuple[int, Row]] = []
-    for number, cells in enumerate(reader, start=1):
+    for number, cells in enumerate(_cells(table, reader), start=1):
         if number == 1 or not any(cell.strip() for cell in cells):
             continue
-        if len(cells) != len(header):
+        if any(cell.strip() for cell in cells[len(header) :]):
             raise ManifestError(
-                "a row has another number of cells than the headings",
+                "a row has more cells than there are headings",
                 where=f"{table}, row {number}",
                 found=len(cells),
                 wanted=len(header),
             )
+        cells += [""] * (len(header) - len(cells))
         rows.append((number, {name: cells[place].strip() for name, place in columns.items()}))
     if not rows:
         raise ManifestError("the table has headings and no rows", where=table)
     return rows
+
+
+def _cells(table: Path, reader: Iterable[list[str]]) -> Iterator[list[str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ManifestError(f"the table cannot be read ({error})", where=table) from error
 
 
 def _columns(table: Path, header: list[str]) -> dict[str, int]:

@@ -61,6 +61,7 @@ def undecodable(
 ) -> PixelError:
     """The error for a rectangle that cannot be decoded: slide, level, place and reason."""
     (x, y), (width, height) = xy_px, size_px
+    reason = str(reason).replace(str(path), path.name)
     return PixelError(
         f"pixels cannot be decoded: level {level}, x {x}, y {y}, {width}×{height} px ({reason})",
         where=path,

@@ -43,8 +43,9 @@ def open_decoder(path: Path) -> Decoder:
     except openslide.OpenSlideUnsupportedFormatError as error:
         return _without_openslide(path, magic, error)
     except openslide.OpenSlideError as error:
+        reason = str(error).replace(str(path), path.name)
         raise UnreadableSlideError(
-            f"OpenSlide cannot open the slide ({error})", where=path, hint="a fresh copy"
+            f"OpenSlide cannot open the slide ({reason})", where=path, hint="a fresh copy"
         ) from error
     if slide.vendor in _TIFF_VENDORS:
         pages = pages_of_levels(slide.sizes, slide.vendor, _directories(path))
