@@ -356,7 +356,7 @@ class TrainingSettings:
     """Slides whose gradients make one step."""
 
     micro_batch_tokens: int = 16384
-    """Patches and regions computed at once; bounds memory and changes no gradient."""
+    """Patches and regions computed at once, which bounds memory."""
 
     precision: Precision = "auto"
     """Number format of the arithmetic; auto is float32, bfloat16 saves memory on a GPU."""

@@ -1,11 +1,10 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.util
 import json
-import sys
+import runpy
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -33,19 +32,14 @@ TINY = AggregatorSettings(
 
 
 @pytest.fixture(scope="session")
-def cohort() -> ModuleType:
+def cohort() -> SimpleNamespace:
     """The made-up cohort of the tests of training."""
     path = Path(__file__).parents[1] / "training" / "cohort_on_disk.py"
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return SimpleNamespace(**runpy.run_path(str(path)))
 
 
 @pytest.fixture
-def request_(tmp_path: Path, cohort: ModuleType) -> TrainingRequest:
+def request_(tmp_path: Path, cohort: SimpleNamespace) -> TrainingRequest:
     labels = cohort.write_cohort(tmp_path / "work/features/made-up-1234", 36)
     rows = "".join(f"{i},{grade},{n % 3}\n" for n, (i, grade) in enumerate(labels.items()))
     (tmp_path / "labels.csv").write_text("image_id,isup_grade,kfold\n" + rows)
@@ -128,7 +122,7 @@ def test_the_model_folder_says_how_it_was_made(request_: TrainingRequest) -> Non
 
 
 def test_grid_and_tolerance_come_from_the_recipe_of_the_features(
-    tmp_path: Path, cohort: ModuleType, request_: TrainingRequest
+    tmp_path: Path, cohort: SimpleNamespace, request_: TrainingRequest
 ) -> None:
     settings = {
         "reading": {"spacing_um": 0.5, "spacing_tolerance": 0.11},
@@ -236,7 +230,7 @@ def test_masked_and_plain_share_one_model_folder(request_: TrainingRequest) -> N
 
 
 def test_a_folder_of_another_model_is_not_joined(
-    tmp_path: Path, cohort: ModuleType, request_: TrainingRequest
+    tmp_path: Path, cohort: SimpleNamespace, request_: TrainingRequest
 ) -> None:
     list(train(prepare(request_)))
     cohort.write_cohort(
@@ -284,7 +278,7 @@ def test_labels_without_features_and_the_reverse(request_: TrainingRequest) -> N
 
 
 def test_tissue_features_cannot_train_plain_attention(
-    tmp_path: Path, cohort: ModuleType, request_: TrainingRequest
+    tmp_path: Path, cohort: SimpleNamespace, request_: TrainingRequest
 ) -> None:
     cohort.write_cohort(
         tmp_path / "tissue", 36, lambda i, g: cohort.slide_features(i, g, patches="tissue")
@@ -298,7 +292,9 @@ def test_tissue_features_cannot_train_plain_attention(
     assert bytes_of(sparse) == bytes_of(whole)
 
 
-def test_slides_without_any_region_are_named(cohort: ModuleType, request_: TrainingRequest) -> None:
+def test_slides_without_any_region_are_named(
+    cohort: SimpleNamespace, request_: TrainingRequest
+) -> None:
     from hvit_cli.storage.features import write_features
 
     folder = request_.features / "features/made-up-1234"

@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
+import runpy
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 
 from hvit_cli.settings import AggregatorSettings
 
 
-def _load(path: Path) -> ModuleType:
-    # Test folders are no packages, so a module beside a test is loaded by its path.
-    spec = importlib.util.spec_from_file_location(path.stem, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[path.stem] = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture(scope="session")
-def cohort() -> ModuleType:
-    """The module `cohort_on_disk`."""
-    return _load(Path(__file__).with_name("cohort_on_disk.py"))
+def cohort() -> SimpleNamespace:
+    """The functions of `cohort_on_disk.py`; test folders are no packages to import from."""
+    path = Path(__file__).with_name("cohort_on_disk.py")
+    return SimpleNamespace(**runpy.run_path(str(path)))
 
 
 @pytest.fixture

@@ -3,7 +3,7 @@ from __future__ import annotations
 import itertools
 import threading
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -24,7 +24,7 @@ def bag(rows: int, regions: int = 1) -> PatchBag:
     )
 
 
-def test_masked_bags_hold_tissue_and_plain_bags_everything(cohort: ModuleType) -> None:
+def test_masked_bags_hold_tissue_and_plain_bags_everything(cohort: SimpleNamespace) -> None:
     slide = cohort.slide_features("a", 3)
     tissue = slide.tissue_fraction > 0
     masked, plain = bag_of(slide, "masked"), bag_of(slide, "plain")
@@ -36,19 +36,19 @@ def test_masked_bags_hold_tissue_and_plain_bags_everything(cohort: ModuleType) -
     assert masked.regions == plain.regions == slide.n_regions
 
 
-def test_background_below_hides_patches_with_little_tissue(cohort: ModuleType) -> None:
+def test_background_below_hides_patches_with_little_tissue(cohort: SimpleNamespace) -> None:
     slide = cohort.slide_features("a", 3, background_below=0.5)
     assert len(bag_of(slide, "masked").features) == (slide.tissue_fraction > 0.5).sum()
 
 
-def test_plain_bags_need_every_patch(cohort: ModuleType) -> None:
+def test_plain_bags_need_every_patch(cohort: SimpleNamespace) -> None:
     with pytest.raises(ModelError, match="hvit embed --plain"):
         bag_of(cohort.slide_features("a", 3, patches="tissue"), "plain")
 
 
 @pytest.mark.parametrize("cache_bytes", [0, 2000, 1 << 20])
 def test_the_cache_keeps_no_more_than_it_may_and_changes_nothing(
-    tmp_path: Path, cohort: ModuleType, cache_bytes: int
+    tmp_path: Path, cohort: SimpleNamespace, cache_bytes: int
 ) -> None:
     labels = cohort.write_cohort(tmp_path, 6)
     read = BagReader(list_features(tmp_path), "masked", cache_bytes)

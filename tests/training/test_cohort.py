@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,7 +24,9 @@ def table(tmp_path: Path, *rows: str) -> LabelTable:
     return read_labels(path)
 
 
-def test_a_folder_of_features_or_a_work_folder_with_one(tmp_path: Path, cohort: ModuleType) -> None:
+def test_a_folder_of_features_or_a_work_folder_with_one(
+    tmp_path: Path, cohort: SimpleNamespace
+) -> None:
     features = tmp_path / "work" / "features" / "vit-12345678"
     cohort.write_cohort(features, 2)
     (features / ".hvit-tmp-abc-slide009.h5").touch()
@@ -33,7 +35,7 @@ def test_a_folder_of_features_or_a_work_folder_with_one(tmp_path: Path, cohort: 
     assert list(list_features(features)) == ["slide000", "slide001"]
 
 
-def test_several_folders_of_features_are_listed(tmp_path: Path, cohort: ModuleType) -> None:
+def test_several_folders_of_features_are_listed(tmp_path: Path, cohort: SimpleNamespace) -> None:
     for name in ("uni-1", "vit-2"):
         cohort.write_cohort(tmp_path / "features" / name, 1)
     with pytest.raises(UsageError, match=r"several folders.*found uni-1, vit-2.*features/uni-1"):
@@ -74,7 +76,7 @@ def test_ids_with_the_suffix_of_a_file_are_recognised(tmp_path: Path) -> None:
         refuse_mismatches([labels], ["a", "b"])
 
 
-def test_features_of_one_making(tmp_path: Path, cohort: ModuleType) -> None:
+def test_features_of_one_making(tmp_path: Path, cohort: SimpleNamespace) -> None:
     cohort.write_cohort(tmp_path, 3)
     headers = read_headers(list_features(tmp_path))
     header = require_one_making(headers, tmp_path)
@@ -92,7 +94,7 @@ def test_features_of_one_making(tmp_path: Path, cohort: ModuleType) -> None:
     ],
 )
 def test_features_of_different_making_are_refused_in_one_line(
-    tmp_path: Path, cohort: ModuleType, changed: dict[str, object], message: str
+    tmp_path: Path, cohort: SimpleNamespace, changed: dict[str, object], message: str
 ) -> None:
     cohort.write_cohort(tmp_path, 3)
     stranger = cohort.slide_features("stranger", 1, **changed)
@@ -102,7 +104,9 @@ def test_features_of_different_making_are_refused_in_one_line(
     assert "\n" not in str(caught.value)
 
 
-def test_plain_training_needs_all_patches_of_all_slides(tmp_path: Path, cohort: ModuleType) -> None:
+def test_plain_training_needs_all_patches_of_all_slides(
+    tmp_path: Path, cohort: SimpleNamespace
+) -> None:
     cohort.write_cohort(tmp_path, 3)
     sparse = cohort.slide_features("sparse", 1, patches="tissue")
     write_features(tmp_path / "sparse.h5", sparse)
@@ -113,7 +117,7 @@ def test_plain_training_needs_all_patches_of_all_slides(tmp_path: Path, cohort: 
 
 
 def test_unreadable_and_renamed_files_are_reported_together(
-    tmp_path: Path, cohort: ModuleType
+    tmp_path: Path, cohort: SimpleNamespace
 ) -> None:
     cohort.write_cohort(tmp_path, 2)
     (tmp_path / "slide000.h5").rename(tmp_path / "other.h5")

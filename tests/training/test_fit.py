@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -43,7 +43,7 @@ def assert_same_bits(found: dict[str, Tensor], wanted: dict[str, Tensor]) -> Non
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory, cohort: ModuleType) -> Path:
+def folder(tmp_path_factory: pytest.TempPathFactory, cohort: SimpleNamespace) -> Path:
     folder: Path = tmp_path_factory.mktemp("features")
     cohort.write_cohort(folder, 36)
     return folder
@@ -55,7 +55,7 @@ def fold() -> Fold:
 
 
 def test_it_learns_the_grade_from_tissue_within_seconds(
-    tmp_path: Path, cohort: ModuleType, tiny: AggregatorSettings
+    tmp_path: Path, cohort: SimpleNamespace, tiny: AggregatorSettings
 ) -> None:
     labels = cohort.write_cohort(tmp_path, 96)
     settings = dataclasses.replace(QUICK, epochs=15)
@@ -74,7 +74,7 @@ def test_it_learns_the_grade_from_tissue_within_seconds(
 
 
 def test_plain_attention_learns_from_a_confounder_on_glass_and_masked_cannot(
-    tmp_path: Path, cohort: ModuleType, tiny: AggregatorSettings
+    tmp_path: Path, cohort: SimpleNamespace, tiny: AggregatorSettings
 ) -> None:
     def make(slide_id: str, grade: int) -> object:
         return cohort.slide_features(slide_id, grade, signal="background")
@@ -91,7 +91,7 @@ def test_plain_attention_learns_from_a_confounder_on_glass_and_masked_cannot(
 
 
 def test_masked_training_is_blind_to_background_bit_for_bit(
-    tmp_path: Path, folder: Path, fold: Fold, cohort: ModuleType, tiny: AggregatorSettings
+    tmp_path: Path, folder: Path, fold: Fold, cohort: SimpleNamespace, tiny: AggregatorSettings
 ) -> None:
     def other_glass(slide_id: str, grade: int) -> object:
         return cohort.slide_features(slide_id, grade, background_scale=-40.0)
