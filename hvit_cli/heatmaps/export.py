@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-from hvit_cli.errors import UsageError
+from hvit_cli.errors import StorageError, UsageError
 from hvit_cli.heatmaps.maps import PatchMap, relative
 from hvit_cli.heatmaps.render import RgbImage
 
@@ -35,8 +36,8 @@ def picture_format(path: Path) -> str:
     return found
 
 
-def check_scores_path(path: Path) -> None:
-    """Refuses a name for the numbers that is not an NPZ file's.
+def scores_format(path: Path) -> str:
+    """NPZ, the only format of the numbers.
 
     Raises:
         UsageError: Another suffix.
@@ -44,6 +45,47 @@ def check_scores_path(path: Path) -> None:
     if path.suffix.lower() != ".npz":
         raise UsageError(
             "scores are written as NPZ", where=path, found=path.suffix or "no suffix", wanted=".npz"
+        )
+    return "NPZ"
+
+
+def places(
+    out: Path, slide_ids: Sequence[str], suffix: str, format_of: Callable[[Path], str]
+) -> list[Path]:
+    """Where each slide's file goes: `out` itself for a single slide, else into the folder `out`.
+
+    Args:
+        out: What the user said. An existing folder is a folder for a single slide too.
+        slide_ids: The slides of the run.
+        suffix: Of files in a folder.
+        format_of: Refuses a file name of another format.
+
+    Raises:
+        UsageError: A file for several slides, or a file of another format.
+        StorageError: Nothing can be written there.
+    """
+    if out.is_dir() or len(slide_ids) > 1:
+        if out.is_file() or out.suffix.lower() in (*_FORMATS, ".npz"):
+            raise UsageError(
+                "several slides need a folder, not one file",
+                where=out,
+                found=f"{len(slide_ids)} slides",
+                hint=str(out.with_suffix("")),
+            )
+        _require_writable(out)
+        return [out / f"{slide_id}{suffix}" for slide_id in slide_ids]
+    format_of(out)
+    _require_writable(out.parent)
+    return [out]
+
+
+def _require_writable(folder: Path) -> None:
+    standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
+    if not standing.is_dir():
+        raise StorageError("not a folder, so nothing can be written there", where=standing)
+    if not os.access(standing, os.W_OK | os.X_OK):
+        raise StorageError(
+            "the folder cannot be written to", where=standing, hint="another place with -o"
         )
 
 

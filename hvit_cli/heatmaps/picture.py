@@ -61,7 +61,7 @@ class Facts:
         slide_id: The slide.
         size_level0: (width, height) of the slide in level-0 pixels.
         spacing_um_level0: Micrometres per level-0 pixel.
-        verdict: Grade and score in words.
+        verdict: Grade and score in words; "" where each panel's title has its own.
         model: The model in words.
         heads: Attention heads of its region Transformer.
         watermark: Written across every panel, or "".
@@ -196,7 +196,7 @@ def _words(
         Paragraph(text=facts.model, em_px=em, faint=True),
     ]
     return FigureText(
-        header=Flow(blocks=header, gap_px=em // 4),
+        header=Flow(blocks=[part for part in header if part.text], gap_px=em // 4),
         footer=Flow(blocks=footer, gap_px=em // 2),
         titles=tuple(Paragraph(text=panel.title, em_px=em, bold=True) for panel in panels),
     )

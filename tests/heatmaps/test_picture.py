@@ -7,11 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit_cli.errors import UsageError
+from hvit_cli.errors import StorageError, UsageError
 from hvit_cli.heatmaps.captions import caption, colour_label
 from hvit_cli.heatmaps.export import (
-    check_scores_path,
     picture_format,
+    places,
+    scores_format,
     write_picture,
     write_scores,
 )
@@ -181,7 +182,25 @@ def test_other_suffixes_are_one_clear_line(name: str) -> None:
     assert str(caught.value).startswith(f"{name}: a heatmap cannot be written in this format")
     assert str(caught.value).endswith("wanted .png, .jpg, .jpeg")
     with pytest.raises(UsageError, match="scores are written as NPZ"):
-        check_scores_path(Path("scores.csv"))
+        scores_format(Path("scores.csv"))
+
+
+def test_one_slide_goes_to_the_file_and_several_into_a_folder(tmp_path: Path) -> None:
+    one, folder = tmp_path / "a.png", tmp_path / "maps"
+    assert places(one, ["s"], ".png", picture_format) == [one]
+    assert places(tmp_path, ["s"], ".png", picture_format) == [tmp_path / "s.png"]
+    found = places(folder, ["s", "t"], ".npz", scores_format)
+    assert found == [folder / "s.npz", folder / "t.npz"]
+
+
+def test_places_that_cannot_be_are_refused_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=r"several slides need a folder.* found 2 slides; try "):
+        places(tmp_path / "a.png", ["s", "t"], ".png", picture_format)
+    with pytest.raises(UsageError, match="cannot be written in this format"):
+        places(tmp_path / "a.svg", ["s"], ".png", picture_format)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StorageError, match="not a folder"):
+        places(tmp_path / "file" / "a.png", ["s"], ".png", picture_format)
 
 
 def test_scores_hold_every_number_behind_the_picture(make_map, tmp_path: Path) -> None:
