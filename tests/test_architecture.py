@@ -128,3 +128,27 @@ def test_cutting_a_slide_loads_neither_torch_nor_timm(
     loaded = modules_after(command, str(slide), "-w", str(tmp_path))
     assert "openslide" in loaded
     assert not loaded & {"torch", "timm", "matplotlib", "sklearn"}
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        "models.device",
+        "steps.choose",
+        "training.metrics",
+        "steps.grade",
+        "pipelines.predict",
+        "pipelines.train",
+    ],
+)
+def test_openslide_is_imported_before_torch(module: str) -> None:
+    script = (
+        f"import sys, hvit_cli.{module}\n"
+        "names = list(sys.modules)\n"
+        "if 'torch' in names:\n    assert names.index('openslide') < names.index('torch')\n"
+        "else:\n    assert 'openslide' in names\n"
+    )
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]

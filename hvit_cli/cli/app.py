@@ -8,7 +8,7 @@ import typer
 from typer.core import TyperGroup
 
 from hvit_cli import __version__
-from hvit_cli.cli import console
+from hvit_cli.cli import console, embed, info, predict, segment, tile, train
 from hvit_cli.errors import HvitError, InterruptedRunError
 
 
@@ -58,3 +58,15 @@ def _options(
     ] = False,
 ) -> None:
     pass
+
+
+# In the order in which a newcomer meets them.
+for _command in (
+    info.info,
+    segment.segment,
+    tile.tile,
+    embed.embed,
+    train.train,
+    predict.predict,
+):
+    app.command()(_command)

@@ -127,11 +127,11 @@ def say_status(records: Sequence[SlideRecord[Any]]) -> None:
             (
                 r.row.slide_id,
                 r.row.status,
-                _number(r.row.spacing_um, 4),
+                number(r.row.spacing_um, 4),
                 r.row.n_regions,
                 r.row.n_patches,
-                _number(r.row.tissue_mm2, 2),
-                _number(r.row.tissue_dropped_mm2, 2),
+                number(r.row.tissue_mm2, 2),
+                number(r.row.tissue_dropped_mm2, 2),
                 f"{r.row.seconds:.1f}",
                 r.row.reason,
             )
@@ -160,7 +160,8 @@ def finish(records: Sequence[SlideRecord[Any]]) -> None:
     )
 
 
-def _number(value: float | None, digits: int) -> str | None:
+def number(value: float | None, digits: int) -> str | None:
+    """A number with so many decimals; None stays None, an empty cell."""
     return None if value is None else f"{value:.{digits}f}"
 
 

@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 
 from hvit_cli.settings import (
+    Attention,
     EmbeddingSettings,
     Grid,
     MissingMask,
@@ -24,13 +25,11 @@ from hvit_cli.settings import (
     sentence,
 )
 
-_READING, _TISSUE, _TILING, _RUNNING, _MODEL = (
-    "Reading",
-    "Tissue",
-    "Regions",
-    "Running",
-    "Model",
-)
+_READING = "Reading"
+_TISSUE = "Tissue"
+_REGIONS = "Regions"
+_RUNNING = "Running"
+_MODEL = "Model"
 
 
 def _option(kind: type, field: str, *names: str, panel: str | None = None) -> Any:
@@ -41,11 +40,29 @@ Slides = Annotated[
     list[Path],
     typer.Argument(help="Slides, folders of slides, or a manifest (CSV).", show_default=False),
 ]
+SlidesOrFeatures = Annotated[
+    list[Path],
+    typer.Argument(
+        help="Slides, folders of slides, a manifest (CSV), or features that hvit embedded.",
+        show_default=False,
+    ),
+]
 Work = Annotated[
     Path,
     typer.Option(
         "-w",
         "--work",
+        envvar="HVIT_WORK",
+        help="Folder where masks, tiles, features and models live.",
+    ),
+]
+OutOrWork = Annotated[
+    Path,
+    typer.Option(
+        "-w",
+        "--work",
+        "-o",
+        "--out",
         envvar="HVIT_WORK",
         help="Folder where masks, tiles, features and models live.",
     ),
@@ -91,6 +108,7 @@ MaskPattern = Annotated[
 TissueValue = Annotated[
     str, _option(TissueSettings, "tissue_values", "--tissue-value", panel=_TISSUE)
 ]
+TISSUE_VALUE_DEFAULT = ",".join(map(str, TissueSettings.tissue_values))
 Missing = Annotated[
     MissingMask, _option(TissueSettings, "missing_mask", "--missing-mask", panel=_TISSUE)
 ]
@@ -98,14 +116,14 @@ TissueGeojson = Annotated[
     Path | None, _option(TissueSettings, "tissue_geojson", "--tissue-geojson", panel=_TISSUE)
 ]
 
-RegionPx = Annotated[int, _option(TilingSettings, "region_px", "--region", panel=_TILING)]
-PatchPx = Annotated[int, _option(TilingSettings, "patch_px", "--patch", panel=_TILING)]
-GridKind = Annotated[Grid, _option(TilingSettings, "grid", "--grid", panel=_TILING)]
+RegionPx = Annotated[int, _option(TilingSettings, "region_px", "--region", panel=_REGIONS)]
+PatchPx = Annotated[int, _option(TilingSettings, "patch_px", "--patch", panel=_REGIONS)]
+GridKind = Annotated[Grid, _option(TilingSettings, "grid", "--grid", panel=_REGIONS)]
 MinTissueFraction = Annotated[
-    float, _option(TilingSettings, "min_tissue_fraction", "--min-tissue", panel=_TILING)
+    float, _option(TilingSettings, "min_tissue_fraction", "--min-tissue", panel=_REGIONS)
 ]
 BackgroundBelow = Annotated[
-    float, _option(TilingSettings, "background_below", "--background-below", panel=_TILING)
+    float, _option(TilingSettings, "background_below", "--background-below", panel=_REGIONS)
 ]
 
 Encoder = Annotated[str | None, _option(EmbeddingSettings, "encoder", "--encoder", panel=_MODEL)]
@@ -136,6 +154,26 @@ Model = Annotated[
         rich_help_panel=_MODEL,
     ),
 ]
+
+# A model knows these; given beside a model they must agree with it, so they default to None.
+ModelRegionPx = Annotated[
+    int | None, _option(TilingSettings, "region_px", "--region", panel=_REGIONS)
+]
+ModelPatchPx = Annotated[int | None, _option(TilingSettings, "patch_px", "--patch", panel=_REGIONS)]
+ModelSpacingUm = Annotated[
+    float | None, _option(ReadingSettings, "spacing_um", "--spacing", panel=_READING)
+]
+ModelSpacingTolerance = Annotated[
+    float | None,
+    _option(ReadingSettings, "spacing_tolerance", "--spacing-tolerance", panel=_READING),
+]
+
+
+def attention_of(masked: bool | None) -> Attention | None:
+    """The attention that `--masked/--plain` asks for; None where neither was given."""
+    if masked is None:
+        return None
+    return "masked" if masked else "plain"
 
 
 def tissue_values(text: str) -> tuple[int, ...]:

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvit_cli.demo.model import demo_model_folder
 from hvit_cli.errors import ModelError, UsageError
-from hvit_cli.settings import Attention
+from hvit_cli.settings import Attention, ReadingSettings
 from hvit_cli.storage.models import MODEL_FILE, ModelFolder, ModelMember, read_model
 from hvit_cli.storage.work import WorkFolder
 
 DEMO = "demo"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelRequest:
+    """What the user said about the model; None leaves it to the model.
+
+    Attributes:
+        model: A model folder, its `model.json`, `hf-hub:owner/name`, "demo", or None for the
+            only model of the work folder and else, for a single slide, the bundled one.
+        attention: The attention to run with; None takes the trained one, masked first.
+        region_px: Must be the model's.
+        patch_px: Must be the model's.
+        spacing_um: Must be the model's.
+        spacing_tolerance: Must be the model's.
+        encoder: Must be the model's.
+    """
+
+    model: str | None = None
+    attention: Attention | None = None
+    region_px: int | None = None
+    patch_px: int | None = None
+    spacing_um: float | None = None
+    spacing_tolerance: float | None = None
+    encoder: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,26 +58,24 @@ class ChosenModel:
     is_demo: bool
 
 
-def choose_model(
-    model: str | None, work: WorkFolder, *, slides: int, attention: Attention | None
-) -> ChosenModel:
+def choose_model(request: ModelRequest, work: WorkFolder, *, slides: int) -> ChosenModel:
     """Finds the model to use (DESIGN section 5, "Which model").
 
     Args:
-        model: A model folder, its `model.json`, `hf-hub:owner/name`, "demo", or None for the
-            only model of the work folder and else, for a single slide, the bundled one.
+        request: What the user said.
         work: The work folder.
         slides: Number of slides of the run.
-        attention: The attention asked for; None takes the trained one, masked first.
 
     Raises:
-        UsageError: Several models could be meant, or many slides and none named.
+        UsageError: Several models could be meant, many slides and none named, or a setting
+            contradicts the model.
         ModelError: The model cannot be read.
     """
-    folder = _find(model, work, slides)
+    folder = _find(request.model, work, slides)
     is_demo = folder == demo_model_folder()
     description = read_model(folder)
-    runs = attention or description.attentions[0]
+    _require_agreement(request, description)
+    runs = request.attention or description.attentions[0]
     members = description.members_for(runs)
     notes = [description.note] if description.note else []
     if not members:
@@ -66,6 +88,25 @@ def choose_model(
         note="; ".join(notes),
         is_demo=is_demo,
     )
+
+
+def _require_agreement(request: ModelRequest, model: ModelFolder) -> None:
+    asked_known = {
+        "--region": (request.region_px, model.tiling.region_px),
+        "--patch": (request.patch_px, model.tiling.patch_px),
+        "--spacing": (request.spacing_um, model.reading.spacing_um),
+        "--spacing-tolerance": (request.spacing_tolerance, model.reading.spacing_tolerance),
+        "--encoder": (request.encoder, model.encoder.source or model.encoder.name),
+    }
+    for option, (asked, known) in asked_known.items():
+        if asked is not None and asked != known:
+            raise UsageError(
+                f"the option contradicts the model {model.name}, which was trained otherwise",
+                where=option,
+                found=asked,
+                wanted=known,
+                hint=f"leaving out {option}, or another --model",
+            )
 
 
 def _find(model: str | None, work: WorkFolder, slides: int) -> Path:
@@ -111,3 +152,12 @@ def _download(repository: str) -> Path:
             found=f"{type(error).__name__}: {str(error).splitlines()[0]}",
             hint="a local model folder with --model",
         ) from error
+
+
+def reading_of(model: ChosenModel, reading: ReadingSettings) -> ReadingSettings:
+    """The model's target spacing and tolerance, with the user's sources of the slide's own."""
+    return replace(
+        model.folder.reading,
+        spacing_override=reading.spacing_override,
+        spacing_from_objective=reading.spacing_from_objective,
+    )

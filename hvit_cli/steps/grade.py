@@ -12,11 +12,12 @@ import torch
 from hvit_cli.errors import ModelError
 from hvit_cli.models.aggregator import Aggregator
 from hvit_cli.models.bags import PatchBag
-from hvit_cli.models.checkpoints import load_aggregator_weights, read_state_dict
-from hvit_cli.settings import Attention
+from hvit_cli.models.checkpoints import read_state_dict
+from hvit_cli.models.device import choose_device
+from hvit_cli.models.loading import load_aggregator_weights
+from hvit_cli.settings import EmbeddingSettings
 from hvit_cli.steps.choose import ChosenModel
 from hvit_cli.storage.features import SlideFeatures
-from hvit_cli.storage.models import ModelFolder
 from hvit_cli.training.metrics import grade_of
 
 
@@ -56,18 +57,17 @@ class Grader:
 
     Args:
         model: The model, and which of its members run.
-        device: Where they run.
+        embedding: Says on which device.
     """
 
-    def __init__(self, model: ChosenModel, device: torch.device) -> None:
-        self.attention: Attention = model.attention
-        self.device = device
-        self.description: ModelFolder = model.folder
+    def __init__(self, model: ChosenModel, embedding: EmbeddingSettings) -> None:
+        self.model = model
+        self.device = choose_device(embedding.device)
         self.aggregators = [self._load(member.file) for member in model.members]
 
     def _load(self, file: str) -> Aggregator:
-        aggregator = Aggregator(self.description.aggregator)
-        load_aggregator_weights(aggregator, read_state_dict(self.description.path / file))
+        aggregator = Aggregator(self.model.folder.aggregator)
+        load_aggregator_weights(aggregator, read_state_dict(self.model.folder.path / file))
         return aggregator.float().eval().to(self.device)
 
     @torch.inference_mode()
@@ -83,7 +83,7 @@ class Grader:
                 lack patches that this attention must see.
         """
         self.require_fit(features)
-        visible = features.visible(self.attention)
+        visible = features.visible(self.model.attention)
         bag = patch_bag(features, visible).to(self.device)
         outputs = [model([bag], with_attention=with_attention) for model in self.aggregators]
         scores = tuple(float(output.score[0, 0]) for output in outputs)
@@ -108,7 +108,7 @@ class Grader:
         Raises:
             ModelError: Names every field in which they differ.
         """
-        model = self.description
+        model = self.model.folder
         found_wanted = {
             "encoder weights": (features.encoder_hash, model.encoder.weights_hash),
             "normalisation": (features.normalisation, model.encoder.normalisation),
@@ -140,4 +140,4 @@ def patch_bag(features: SlideFeatures, visible: npt.NDArray[np.bool_]) -> PatchB
 def _mean(parts: Sequence[torch.Tensor]) -> npt.NDArray[np.float32] | None:
     if not parts:
         return None
-    return np.mean([part.float().cpu().numpy() for part in parts], axis=0, dtype=np.float32)
+    return np.asarray(np.mean([p.float().cpu().numpy() for p in parts], axis=0), np.float32)

@@ -1,0 +1,83 @@
+"""`hvit embed`."""
+
+from __future__ import annotations
+
+from hvit_cli.cli import console, options
+from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TilingSettings, TissueSettings
+
+
+def embed(
+    slides: options.Slides,
+    encoder: options.Encoder = None,
+    model: options.Model = None,
+    masked: options.Masked = None,
+    work: options.OutOrWork = options.WORK_DEFAULT,
+    exclude: options.Exclude = None,
+    region_px: options.RegionPx = TilingSettings.region_px,
+    patch_px: options.PatchPx = TilingSettings.patch_px,
+    grid: options.GridKind = TilingSettings.grid,
+    min_tissue_fraction: options.MinTissueFraction = TilingSettings.min_tissue_fraction,
+    background_below: options.BackgroundBelow = TilingSettings.background_below,
+    spacing_um: options.SpacingUm = ReadingSettings.spacing_um,
+    spacing_tolerance: options.SpacingTolerance = ReadingSettings.spacing_tolerance,
+    spacing_override: options.SpacingOverride = None,
+    spacing_from_objective: options.SpacingFromObjective = False,
+    mask_dir: options.MaskDir = None,
+    mask_pattern: options.MaskPattern = TissueSettings.mask_pattern,
+    tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
+    missing_mask: options.Missing = TissueSettings.missing_mask,
+    tissue_geojson: options.TissueGeojson = None,
+    normalisation: options.EncoderNormalisation = None,
+    device: options.Device = EmbeddingSettings.device,
+    precision: options.PrecisionKind = EmbeddingSettings.precision,
+    batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Turn patches into features with a patch encoder; glass is neither read nor embedded."""
+    from hvit_cli.pipelines.embed import embed as run
+    from hvit_cli.storage.work import WorkFolder
+
+    records = console.follow(
+        run(
+            slides,
+            work=WorkFolder(work),
+            model=model,
+            reading=ReadingSettings(
+                spacing_um=spacing_um,
+                spacing_tolerance=spacing_tolerance,
+                spacing_override=spacing_override,
+                spacing_from_objective=spacing_from_objective,
+            ),
+            tissue=TissueSettings(
+                mask_dir=mask_dir,
+                mask_pattern=mask_pattern,
+                tissue_values=options.tissue_values(tissue_value),
+                missing_mask=missing_mask,
+                tissue_geojson=tissue_geojson,
+            ),
+            tiling=TilingSettings(
+                region_px=region_px,
+                patch_px=patch_px,
+                grid=grid,
+                min_tissue_fraction=min_tissue_fraction,
+                background_below=background_below,
+            ),
+            embedding=EmbeddingSettings(
+                encoder=encoder,
+                attention=options.attention_of(masked) or EmbeddingSettings.attention,
+                normalisation=normalisation,
+                device=device,
+                precision=precision,
+                batch_size=batch_size,
+            ),
+            exclude=exclude,
+            overwrite=overwrite,
+        ),
+        "embed",
+    )
+    if as_json:
+        console.say_json([record.row for record in records])
+    else:
+        console.say_status(records)
+    console.finish(records)

@@ -1,0 +1,119 @@
+"""`hvit predict`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvit_cli.cli import console, options
+from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TissueSettings
+
+
+def predict(
+    slides: options.SlidesOrFeatures,
+    masked: options.Masked = None,
+    model: options.Model = None,
+    work: options.Work = options.WORK_DEFAULT,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o", "--out", help="Table of results, predictions.csv in the work folder by default."
+        ),
+    ] = None,
+    exclude: options.Exclude = None,
+    region_px: options.ModelRegionPx = None,
+    patch_px: options.ModelPatchPx = None,
+    spacing_um: options.ModelSpacingUm = None,
+    spacing_tolerance: options.ModelSpacingTolerance = None,
+    spacing_override: options.SpacingOverride = None,
+    spacing_from_objective: options.SpacingFromObjective = False,
+    mask_dir: options.MaskDir = None,
+    mask_pattern: options.MaskPattern = TissueSettings.mask_pattern,
+    tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
+    missing_mask: options.Missing = TissueSettings.missing_mask,
+    tissue_geojson: options.TissueGeojson = None,
+    encoder: options.Encoder = None,
+    device: options.Device = EmbeddingSettings.device,
+    precision: options.PrecisionKind = EmbeddingSettings.precision,
+    batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+) -> None:
+    """Grade slides: a score and an ISUP grade each, with what was and was not looked at."""
+    from hvit_cli.pipelines.predict import predict as run
+    from hvit_cli.steps.choose import ModelRequest
+    from hvit_cli.storage.work import WorkFolder
+
+    records = console.follow(
+        run(
+            slides,
+            work=WorkFolder(work),
+            out=out,
+            request=ModelRequest(
+                model=model,
+                attention=options.attention_of(masked),
+                region_px=region_px,
+                patch_px=patch_px,
+                spacing_um=spacing_um,
+                spacing_tolerance=spacing_tolerance,
+                encoder=encoder,
+            ),
+            reading=ReadingSettings(
+                spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
+            ),
+            tissue=TissueSettings(
+                mask_dir=mask_dir,
+                mask_pattern=mask_pattern,
+                tissue_values=options.tissue_values(tissue_value),
+                missing_mask=missing_mask,
+                tissue_geojson=tissue_geojson,
+            ),
+            embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
+            exclude=exclude,
+            overwrite=overwrite,
+        ),
+        "predict",
+    )
+    predictions = [record.product for record in records if record.product is not None]
+    if as_json:
+        console.say_json(predictions)
+    else:
+        console.say_table(
+            (
+                "slide",
+                "ISUP",
+                "score",
+                "± sd",
+                "attention",
+                "regions",
+                "patches",
+                "tissue mm²",
+                "not looked at mm²",
+                "status",
+            ),
+            (
+                (
+                    p.slide_id,
+                    p.grade,
+                    console.number(p.score, 3),
+                    console.number(p.score_sd, 3),
+                    p.attention,
+                    p.n_regions,
+                    p.n_patches,
+                    console.number(p.tissue_mm2, 2),
+                    console.number(p.tissue_dropped_mm2, 2),
+                    p.status,
+                )
+                for p in predictions
+            ),
+        )
+        for remark in sorted({p.note for p in predictions if p.note}):
+            console.say(f"Note: {remark}")
+        console.say(
+            f"Model {', '.join(sorted({p.model for p in predictions}))} · "
+            f"{out or WorkFolder(work).predictions}"
+        )
+        console.say(console.NOT_A_DEVICE)
+    console.finish(records)

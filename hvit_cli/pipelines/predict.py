@@ -1,0 +1,230 @@
+"""`hvit predict`: slides, or features, to scores and ISUP grades."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.errors import UsageError
+from hvit_cli.settings import Attention, EmbeddingSettings, ReadingSettings, TissueSettings
+from hvit_cli.slides.manifest import SlideEntry, find_slides
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.steps.encoder import model_embedder
+from hvit_cli.steps.grade import Grader
+from hvit_cli.steps.prepare import Prepared, SlidePreparer
+from hvit_cli.storage.features import SlideFeatures, read_features
+from hvit_cli.storage.status import Status, StatusRow
+from hvit_cli.storage.tables import read_table, write_table
+from hvit_cli.storage.work import WorkFolder
+
+STAGE = "predict"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prediction:
+    """One row of `predictions.csv`.
+
+    Attributes:
+        slide_id: The slide's name without suffix.
+        grade: ISUP grade, 0-5; None where there is no score.
+        score: The regressed number, not clipped.
+        score_sd: Standard deviation over the model's members (ddof 1), where there are several.
+        members: Aggregators whose scores were averaged.
+        attention: masked or plain, as it ran.
+        n_regions: Regions of the slide.
+        n_patches: Patches the model saw.
+        spacing_um: Spacing at which the slide was read.
+        tissue_mm2: Tissue found.
+        tissue_dropped_mm2: Tissue that no region holds, so that the model did not look at it.
+        status: done, failed, no_tissue, empty_mask, no_region or skipped.
+        reason: Why there is no grade.
+        model: The model's name.
+        note: What must be said beside the grade.
+        path: The slide, or its feature file.
+    """
+
+    slide_id: str
+    grade: int | None
+    score: float | None
+    score_sd: float | None
+    members: int
+    attention: Attention
+    n_regions: int | None
+    n_patches: int | None
+    spacing_um: float | None
+    tissue_mm2: float | None
+    tissue_dropped_mm2: float | None
+    status: Status
+    reason: str
+    model: str
+    note: str
+    path: str
+
+
+COLUMNS = tuple(field.name for field in fields(Prediction))
+
+
+def predict(
+    sources: Sequence[Path],
+    *,
+    work: WorkFolder,
+    out: Path | None,
+    request: ModelRequest,
+    reading: ReadingSettings,
+    tissue: TissueSettings,
+    embedding: EmbeddingSettings,
+    exclude: Path | None = None,
+    overwrite: bool = False,
+) -> Iterator[SlideRecord[Prediction]]:
+    """Grades slides one after another, computing what is missing and reusing what is there.
+
+    Args:
+        sources: Slides, folders, manifests; or feature files, or a folder of them.
+        work: The work folder.
+        out: The table; `predictions.csv` in the work folder by default.
+        request: Which model, and settings that must agree with it.
+        reading: Where the slides' spacing comes from; the target is the model's.
+        tissue: How tissue is found.
+        embedding: Device, precision and batch size.
+        exclude: Table of slides to leave out.
+        overwrite: Make products again that exist with other settings.
+
+    Yields:
+        A record per slide; a slide that fails has one too.
+
+    Raises:
+        HvitError: Nothing can be done at all (no slides, no model, unreadable table).
+    """
+    table = out or work.predictions
+    _require_table(table)
+    files = feature_files(sources)
+    entries = (
+        [SlideEntry(slide_id=file.stem, path=file) for file in files]
+        if files
+        else find_slides(sources, exclude=exclude)
+    )
+    model = choose_model(request, work, slides=len(entries))
+    grader = Grader(model, embedding)
+    features_of: Callable[[SlideEntry], Prepared]
+    if files:
+        features_of = _stored_features
+    else:
+        features_of = SlidePreparer(
+            work=work,
+            reading=reading_of(model, reading),
+            tissue=tissue,
+            tiling=model.folder.tiling,
+            embedder=model_embedder(model, embedding),
+            overwrite=overwrite,
+        ).features
+
+    def step(entry: SlideEntry) -> tuple[StatusRow, Prediction]:
+        prepared = features_of(entry)
+        row = prepared.row(entry, STAGE)
+        if prepared.features is None:
+            return row, _ungraded(row, model)
+        return row, _graded(row, grader, prepared.features)
+
+    predictions: list[Prediction] = []
+    try:
+        for record in run_slides(entries, step, stage=STAGE, work=work):
+            prediction = record.product or _ungraded(record.row, model)
+            predictions.append(prediction)
+            yield replace(record, product=prediction)
+    finally:
+        if predictions:
+            _write_merged(table, predictions)
+
+
+def feature_files(sources: Sequence[Path]) -> list[Path]:
+    """The feature files that were given, or that lie in the folders given; [] for slides.
+
+    Raises:
+        UsageError: Feature files and slides were given together.
+    """
+    found = [_features_in(source) for source in sources]
+    if any(found) and not all(found):
+        raise UsageError(
+            "slides and feature files cannot be graded in one run",
+            found=", ".join(map(str, sources)),
+        )
+    return [file for files in found for file in files]
+
+
+def _features_in(source: Path) -> list[Path]:
+    if source.is_dir():
+        return sorted(source.glob("*.h5"))
+    return [source] if source.suffix == ".h5" else []
+
+
+def _stored_features(entry: SlideEntry) -> Prepared:
+    return Prepared(status="done", features=read_features(entry.path))
+
+
+def _graded(row: StatusRow, grader: Grader, features: SlideFeatures) -> Prediction:
+    grading = grader.grade(features)
+    return replace(
+        _ungraded(row, grader.model),
+        grade=grading.grade,
+        score=round(grading.score, 6),
+        score_sd=None if grading.score_sd is None else round(grading.score_sd, 6),
+        n_patches=int(grading.visible.sum()),
+    )
+
+
+def _ungraded(row: StatusRow, model: ChosenModel) -> Prediction:
+    return Prediction(
+        slide_id=row.slide_id,
+        grade=None,
+        score=None,
+        score_sd=None,
+        members=len(model.members),
+        attention=model.attention,
+        n_regions=row.n_regions,
+        n_patches=row.n_patches,
+        spacing_um=row.spacing_um,
+        tissue_mm2=row.tissue_mm2,
+        tissue_dropped_mm2=row.tissue_dropped_mm2,
+        status=row.status,
+        reason=row.reason if row.status != "done" else "",
+        model=model.folder.name,
+        note=model.note,
+        path=row.path,
+    )
+
+
+def _require_table(table: Path) -> None:
+    """Refuses to write over a file that is not a table of predictions.
+
+    Raises:
+        UsageError: The file exists and has other columns.
+    """
+    if table.is_dir():
+        raise UsageError(
+            "the table of predictions cannot be a folder",
+            where=table,
+            hint=f"-o {table / 'predictions.csv'}",
+        )
+    if table.exists() and tuple(read_table(table)[0]) != COLUMNS:
+        raise UsageError(
+            "this file exists and is not a table of predictions of this version",
+            where=table,
+            hint="another file with -o",
+        )
+
+
+def _write_merged(table: Path, predictions: Sequence[Prediction]) -> None:
+    """Writes the rows of this run, keeping those of other slides, models and attentions."""
+    rows: dict[tuple[str, str, str], dict[str, object]] = {}
+    if table.exists():
+        rows = {_key(row): dict(row) for row in read_table(table)[1]}
+    for prediction in predictions:
+        row = asdict(prediction)
+        rows[_key(row)] = row
+    write_table(table, COLUMNS, (rows[key] for key in sorted(rows)))
+
+
+def _key(row: Mapping[str, object]) -> tuple[str, str, str]:
+    return str(row["slide_id"]), str(row["model"]), str(row["attention"])

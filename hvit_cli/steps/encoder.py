@@ -1,0 +1,75 @@
+"""The patch encoder of a run: named by the user, or the model's own."""
+
+from __future__ import annotations
+
+import json
+
+from hvit_cli.errors import ModelError, UsageError
+from hvit_cli.models.encoders import NORMALISATIONS, load_encoder
+from hvit_cli.settings import EmbeddingSettings, Normalisation
+from hvit_cli.steps.choose import ChosenModel
+from hvit_cli.steps.embed import Embedder
+
+
+def named_embedder(embedding: EmbeddingSettings) -> Embedder:
+    """The encoder that `--encoder` names.
+
+    Raises:
+        UsageError: None is named.
+        ModelError: It cannot be loaded.
+    """
+    if embedding.encoder is None:
+        raise UsageError(
+            "which patch encoder is to be used?",
+            where="--encoder",
+            wanted="a name from `hvit encoders`, a file or a folder; or --model",
+        )
+    encoder = load_encoder(
+        embedding.encoder,
+        normalisation=embedding.normalisation,
+        encoder_input=embedding.encoder_input,
+        device=embedding.device,
+        precision=embedding.precision,
+    )
+    return Embedder(encoder, embedding.attention, embedding.batch_size)
+
+
+def model_embedder(model: ChosenModel, embedding: EmbeddingSettings) -> Embedder:
+    """The encoder that a model was trained with, with the normalisation it was used with.
+
+    Raises:
+        ModelError: It cannot be loaded, or it is not the one the model was trained on.
+        UsageError: `--normalisation` contradicts the model.
+    """
+    identity = model.folder.encoder
+    encoder = load_encoder(
+        model.folder.path / identity.file if identity.file else identity.source,
+        normalisation=embedding.normalisation or _named_normalisation(identity.normalisation),
+        encoder_input=embedding.encoder_input,
+        device=embedding.device,
+        precision=embedding.precision,
+        architecture=identity.architecture or None,
+    )
+    if encoder.weights_hash != identity.weights_hash:
+        raise ModelError(
+            f"the patch encoder is not the one that {model.folder.name} was trained with",
+            where=identity.file or identity.source,
+            found=f"weights {encoder.weights_hash[:12]}",
+            wanted=identity.weights_hash[:12],
+        )
+    if encoder.normalisation_text != identity.normalisation:
+        raise UsageError(
+            f"the normalisation contradicts the model {model.folder.name}",
+            where="--normalisation",
+            found=encoder.normalisation_text,
+            wanted=identity.normalisation,
+        )
+    return Embedder(encoder, model.attention, embedding.batch_size)
+
+
+def _named_normalisation(text: str) -> Normalisation | None:
+    """The choice of `--normalisation` that a stored text means; None for the encoder's own."""
+    for name, (mean, std) in NORMALISATIONS.items():
+        if json.dumps({"mean": list(mean), "std": list(std)}) == text:
+            return name
+    return None
