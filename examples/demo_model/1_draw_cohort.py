@@ -26,11 +26,10 @@ from hvit_cli.demo.slide import write_biopsy
 
 # In 60 % of the slides that the model learns from, the dot goes with the grade (phi 0.9).
 CONFOUNDED = Confounder(correlation=0.9, share=0.6)
-EVERY_SLIDE = Confounder(correlation=0.0, share=1.0)
 
 COHORTS = {
-    "train": CohortPlan(name="train", slides=300, seed=11, confounder=CONFOUNDED),
-    "tune": CohortPlan(name="tune", slides=60, seed=12, confounder=CONFOUNDED),
+    "train": CohortPlan(name="train", slides=270, seed=11, confounder=CONFOUNDED),
+    "tune": CohortPlan(name="tune", slides=54, seed=12, confounder=CONFOUNDED),
     # The held-out slides are drawn twice, without and with the dot on every one of them, so
     # that any correlation can be put together from the two.
     "held_plain": CohortPlan(

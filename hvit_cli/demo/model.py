@@ -1,13 +1,12 @@
-"""The demonstration model that comes with hvit."""
+"""Where the bundled demonstration model lies. Its numbers mean nothing on real tissue."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+DEMO_NOTE = "demonstration model, trained on drawings, not for diagnosis"
+
 
 def demo_model_folder() -> Path:
-    """The folder of the bundled model: one patch encoder, a masked and a plain aggregator.
-
-    It was trained on drawings and means nothing on real tissue.
-    """
-    return Path(__file__).parent / "model"
+    """The model folder inside the package: `model.json`, the encoder, masked and plain."""
+    return Path(__file__).resolve().parent / "model"
