@@ -72,6 +72,10 @@ def coloured_glass(rgb: Rgb) -> tuple[int, int, int] | None:
 
 
 def is_dark_field(rgb: Rgb) -> bool:
-    """Whether the background is black, as in fluorescence: most is dark and no glass shows."""
-    value = rgb.max(axis=2) / 255
-    return bool((value < 2 * BLACK_VALUE).mean() > 0.5 and (value > 0.7).mean() < 0.05)
+    """Whether the background is black, as in fluorescence, and nothing transmits white light.
+
+    Glass and stain let all three colours through; a fluorescent dye shines in one or two.
+    """
+    dark = (rgb.max(axis=2) < 2 * BLACK_VALUE * 255).mean() > 0.5
+    transmits = (rgb.min(axis=2) > 0.3 * 255).mean() > 0.05
+    return bool(dark and not transmits)

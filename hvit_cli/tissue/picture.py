@@ -133,20 +133,19 @@ def _entries(
         return entries
     return [
         *entries,
-        (f"{len(layout.kept)} regions", _KEPT),
-        (f"{len(layout.rejected)} squares with too little tissue", _REJECTED),
+        (f"regions {len(layout.kept)}", _KEPT),
+        (f"squares with too little tissue {len(layout.rejected)}", _REJECTED),
         (f"tissue in no region {layout.tissue_dropped_mm2:.2f} mm²", _DROPPED),
         ("background patch", (_BACKGROUND_GREY,) * 3),
     ]
 
 
 def _with_legend(picture: Rgb, entries: list[tuple[str, Colour | None]], um_per_px: float) -> Rgb:
-    font = ImageFont.load_default(size=_LETTER_PX)
     width = max(picture.shape[1], _MIN_WIDTH_PX)
     placed: list[tuple[int, int, str, Colour | None]] = []
     x, line = _MARGIN_PX, 0
     for text, colour in entries:
-        wide = int(font.getlength(text)) + (20 if colour else 0)
+        wide = _write(None, (0, 0), text) + (20 if colour else 0)
         if x + wide > width - _MARGIN_PX and x > _MARGIN_PX:
             x, line = _MARGIN_PX, line + 1
         placed.append((x, line, text, colour))
@@ -160,20 +159,34 @@ def _with_legend(picture: Rgb, entries: list[tuple[str, Colour | None]], um_per_
         y = height + _MARGIN_PX // 2 + line * _LINE_PX
         if colour:
             draw.rectangle((x, y + 3, x + 13, y + 16), fill=colour)
-        draw.text((x + (20 if colour else 0), y), text, fill=_INK, font=font)
-    _scale_bar(draw, font, height + (lines - 1) * _LINE_PX, width, um_per_px)
+        _write(draw, (x + (20 if colour else 0), y), text)
+    _scale_bar(draw, height + (lines - 1) * _LINE_PX, width, um_per_px)
     return np.asarray(canvas, np.uint8)
 
 
-def _scale_bar(
-    draw: ImageDraw.ImageDraw,
-    font: ImageFont.FreeTypeFont | ImageFont.ImageFont,
-    top: int,
-    width: int,
-    um_per_px: float,
-) -> None:
+def _write(draw: ImageDraw.ImageDraw | None, at: tuple[int, int], text: str) -> int:
+    """Writes one line, or only measures it; returns its width.
+
+    The font that comes with Pillow has no ², so it is set as a small raised 2.
+    """
+    x, y = at
+    for n, part in enumerate(text.split("²")):
+        if n:
+            x += _set(draw, (x, y), "2", _LETTER_PX * 2 // 3)
+        x += _set(draw, (x, y), part, _LETTER_PX)
+    return x - at[0]
+
+
+def _set(draw: ImageDraw.ImageDraw | None, at: tuple[int, int], text: str, size: int) -> int:
+    font = ImageFont.load_default(size=size)
+    if draw is not None:
+        draw.text(at, text, fill=_INK, font=font)
+    return round(font.getlength(text))
+
+
+def _scale_bar(draw: ImageDraw.ImageDraw, top: int, width: int, um_per_px: float) -> None:
     fitting = [mm for mm in _BAR_LENGTHS_MM if mm * 1000 / um_per_px <= width / 3]
     length_mm = fitting[-1] if fitting else _BAR_LENGTHS_MM[0]
     end = _MARGIN_PX + round(length_mm * 1000 / um_per_px)
     draw.rectangle((_MARGIN_PX, top + 9, end, top + 12), fill=_INK)
-    draw.text((end + _MARGIN_PX, top), f"{length_mm:g} mm", fill=_INK, font=font)
+    _write(draw, (end + _MARGIN_PX, top), f"{length_mm:g} mm")
