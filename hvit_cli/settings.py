@@ -25,6 +25,7 @@ Grid = Literal["islands", "slide"]
 MissingMask = Literal["error", "segment", "skip"]
 Precision = Literal["auto", "float32", "bfloat16", "float16"]
 Normalisation = Literal["imagenet", "half", "none"]
+EncoderInput = Literal["auto", "native", "resize"]
 Scale = Literal["relative", "rank", "minmax", "raw"]
 Combine = Literal["region", "region×slide"]
 
@@ -214,6 +215,9 @@ class EmbeddingSettings:
 
     normalisation: Normalisation | None = None
     """Mean and standard deviation of the input; nothing takes the encoder's own."""
+
+    encoder_input: EncoderInput = "auto"
+    """Give the encoder patches as they are (native), resized to its training size, or auto."""
 
     precision: Precision = "auto"
     """Number format of the encoder's arithmetic."""

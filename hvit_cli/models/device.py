@@ -1,62 +1,38 @@
-"""Where networks run, and in which number format, from what the user asked for."""
+"""On which device networks run, and in which number format."""
 
 from __future__ import annotations
 
 import torch
 
-from hvit_cli.errors import UsageError
+from hvit_cli.errors import ModelError
 from hvit_cli.settings import Precision
 
 
 def choose_device(name: str) -> torch.device:
-    """The device called `name`; "auto" is the first of CUDA, Apple's MPS and the processor.
+    """The device behind `auto`, `cpu`, `cuda`, `cuda:1` or `mps`.
+
+    `auto` is the first CUDA device, else Apple's, else the processor.
 
     Raises:
-        UsageError: There is no such device here.
+        ModelError: There is no such device here.
     """
+    has_cuda, has_mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if name == "auto":
-        if torch.cuda.is_available():
-            return torch.device("cuda")
-        if torch.backends.mps.is_available():
-            return torch.device("mps")
-        return torch.device("cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UsageError(
-            "no such device",
+        return torch.device("cuda" if has_cuda else "mps" if has_mps else "cpu")
+    present = ["cpu", *(["mps"] * has_mps), *(["cuda"] * has_cuda)]
+    present += [f"cuda:{i}" for i in range(torch.cuda.device_count())]
+    if name not in present:
+        raise ModelError(
+            "there is no such device here",
             where="--device",
-            found=repr(name),
-            wanted="auto, cpu, cuda, cuda:1, mps",
-        ) from error
-    available = {
-        "cpu": True,
-        "cuda": torch.cuda.is_available() and (device.index or 0) < torch.cuda.device_count(),
-        "mps": torch.backends.mps.is_available(),
-    }
-    if not available.get(device.type, False):
-        raise UsageError(
-            "this device is not available", where="--device", found=name, hint="--device auto"
+            found=name,
+            wanted=f"auto or one of {', '.join(present)}",
         )
-    return device
+    return torch.device(name)
 
 
-def choose_precision(precision: Precision, device: torch.device) -> torch.dtype:
-    """The number format of an encoder's arithmetic.
-
-    "auto" is bfloat16 on CUDA and float32 elsewhere.
-
-    Raises:
-        UsageError: float16 on a processor, which has no arithmetic for it.
-    """
-    if precision == "auto":
-        return torch.bfloat16 if device.type == "cuda" else torch.float32
-    if precision == "float16" and device.type == "cpu":
-        raise UsageError(
-            "float16 needs a GPU",
-            where="--precision",
-            found=precision,
-            wanted="float32 or bfloat16 on the processor",
-        )
-    formats = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    return formats[precision]
+def choose_precision(precision: Precision, device: torch.device) -> Precision:
+    """The number format behind `auto`: bfloat16 on CUDA, float32 elsewhere."""
+    if precision != "auto":
+        return precision
+    return "bfloat16" if device.type == "cuda" else "float32"

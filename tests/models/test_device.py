@@ -3,30 +3,27 @@ from __future__ import annotations
 import pytest
 import torch
 
-from hvit_cli.errors import UsageError
+from hvit_cli.errors import ModelError
 from hvit_cli.models.device import choose_device, choose_precision
 
 
-def test_the_processor_is_always_there() -> None:
+def test_auto_takes_what_is_there() -> None:
+    expected = "cpu"
+    if torch.backends.mps.is_available():
+        expected = "mps"
+    if torch.cuda.is_available():
+        expected = "cuda"
+    assert choose_device("auto").type == expected
     assert choose_device("cpu") == torch.device("cpu")
 
 
-def test_auto_is_a_device_that_can_be_used() -> None:
-    assert torch.ones(2, device=choose_device("auto")).sum().item() == 2
-
-
-@pytest.mark.parametrize("name", ["gpu", "cuda:99", "meta", ""])
-def test_a_device_that_is_not_there_is_one_line(name: str) -> None:
-    with pytest.raises(UsageError, match="--device"):
+@pytest.mark.parametrize("name", ["cuda:99", "tpu", ""])
+def test_a_device_that_is_not_there_is_refused(name: str) -> None:
+    with pytest.raises(ModelError, match="wanted auto or one of cpu"):
         choose_device(name)
 
 
-def test_auto_precision_is_float32_on_the_processor_and_bfloat16_on_cuda() -> None:
-    assert choose_precision("auto", torch.device("cpu")) == torch.float32
-    assert choose_precision("auto", torch.device("cuda")) == torch.bfloat16
-
-
-def test_float16_is_refused_on_the_processor() -> None:
-    with pytest.raises(UsageError, match="needs a GPU"):
-        choose_precision("float16", torch.device("cpu"))
-    assert choose_precision("float16", torch.device("cuda")) == torch.float16
+def test_auto_precision_is_bfloat16_on_cuda_only() -> None:
+    assert choose_precision("auto", torch.device("cuda")) == "bfloat16"
+    assert choose_precision("auto", torch.device("cpu")) == "float32"
+    assert choose_precision("float16", torch.device("cpu")) == "float16"

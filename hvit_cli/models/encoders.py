@@ -1,0 +1,270 @@
+"""Patch encoders: pixels of patches in, one vector per patch out.
+
+Whatever the network, normalisation, input size, number format and identity are handled
+here, once, and everything that decides the numbers is there to be recorded.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hvit_cli.errors import ModelError
+from hvit_cli.models.device import choose_device, choose_precision
+from hvit_cli.models.encoder_specs import IMAGENET_MEAN, IMAGENET_STD, EncoderSpec, Triple
+from hvit_cli.models.local_encoder import (
+    DESCRIPTION_FILE,
+    WEIGHTS_FILE,
+    describe_vit,
+    load_vit_file,
+    load_vit_folder,
+)
+from hvit_cli.models.vit import VisionTransformer
+from hvit_cli.settings import EncoderInput, Normalisation, Precision
+
+NORMALISATIONS: dict[Normalisation, tuple[Triple, Triple]] = {
+    "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
+    "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
+    "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
+}
+_DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+
+
+def hash_weights(state: Mapping[str, Tensor]) -> str:
+    """SHA-256 over tensors in the order of their names, the same from whichever file format.
+
+    Floating-point tensors count as float32, so that a file of float16 numbers and one that
+    holds the same numbers in float32 are the same weights.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu()
+        array = (tensor.float() if tensor.is_floating_point() else tensor).contiguous().numpy()
+        digest.update(f"{name} {array.dtype.str} {array.shape}\n".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+class PatchEncoder(nn.Module):
+    """A patch encoder ready to embed, with everything that decides its output.
+
+    An embedding depends on its own patch alone. In float32 it is the same whatever patches
+    share its batch up to the noise of the summation order (about 1e-6 of its size): matrix
+    products of other shapes may add in another order.
+
+    Args:
+        network: Normalised images (n, 3, h, h) → (n, D), in evaluation mode.
+        spec: What is known about it.
+        normalisation: Replaces the encoder's own mean and standard deviation.
+        encoder_input: `native` gives the network the patches as they are, `resize` resizes
+            them to the size it was trained at (bicubic, antialiased), `auto` is native where
+            its tokens fit the patch and resize otherwise.
+        precision: Number format, `auto` already resolved.
+        source: What `--encoder` took; "" for weights of a file.
+        notes: What the user should know, a sentence each.
+
+    Attributes:
+        weights_hash: Identity of the weights, see `hash_weights`.
+        mean: Subtracted per channel from pixels scaled to 0-1.
+        std: Divides them then.
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        spec: EncoderSpec,
+        *,
+        normalisation: Normalisation | None = None,
+        encoder_input: EncoderInput = "auto",
+        precision: Precision = "float32",
+        source: str = "",
+        notes: tuple[str, ...] = (),
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.spec = spec
+        self.encoder_input = encoder_input
+        self.precision = precision
+        self.source = source
+        self.notes = notes
+        self.mean, self.std = (
+            (spec.mean, spec.std) if normalisation is None else NORMALISATIONS[normalisation]
+        )
+        self.weights_hash = hash_weights(network.state_dict())
+        self.eval()
+
+    @property
+    def device(self) -> torch.device:
+        """Where the network lies."""
+        return next(self.network.parameters()).device
+
+    @property
+    def normalisation_text(self) -> str:
+        """Mean and standard deviation as JSON text, as stored with features and models."""
+        return json.dumps({"mean": list(self.mean), "std": list(self.std)})
+
+    @property
+    def architecture(self) -> dict[str, Any]:
+        """What is needed beside the weights to build a local encoder; empty for timm's."""
+        if isinstance(self.network, VisionTransformer):
+            return describe_vit(self.network.shape, self.spec)
+        return {}
+
+    def input_recipe(self) -> dict[str, Any]:
+        """How patches are fitted to the network, as plain values for a recipe."""
+        own = isinstance(self.network, VisionTransformer)
+        return {
+            "input": self.encoder_input,
+            "input_px": self.spec.input_px,
+            "token_px": self.spec.token_px,
+            "positions": "dino" if own else "timm",
+            "pooling": self.spec.pooling,
+        }
+
+    def network_px(self, patch_px: int) -> int:
+        """Side of the image that the network is given for a patch of this side.
+
+        Raises:
+            ModelError: The patch cannot be given as it is.
+        """
+        token_px = self.spec.token_px
+        fits = token_px is not None and patch_px % token_px == 0
+        if self.encoder_input == "native" and token_px is not None and not fits:
+            raise ModelError(
+                "the encoder cannot take the patches as they are",
+                where=self.spec.name,
+                found=f"patches of {patch_px} px",
+                wanted=f"a multiple of {token_px} px, its tokens",
+                hint="resizing them to its input size",
+            )
+        native = self.encoder_input == "native" or (self.encoder_input == "auto" and fits)
+        return patch_px if native else self.spec.input_px
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embeds patches.
+
+        Args:
+            pixels: (n, 3, h, h) uint8, or floats scaled to 0-1, not yet normalised, on the
+                encoder's device.
+
+        Returns:
+            (n, D) float32.
+        """
+        x = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
+        size = self.network_px(x.shape[-1])
+        if size != x.shape[-1]:
+            x = F.interpolate(x, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
+        mean, std = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
+        x = (x - mean) / std
+        cast = self.precision != "float32"
+        with torch.autocast(x.device.type, _DTYPES[self.precision]) if cast else nullcontext():
+            embedded: Tensor = self.network(x)
+        return embedded.float()
+
+    @torch.inference_mode()
+    def embed(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+        """Embeds patches as the reader returns them.
+
+        Args:
+            patches: (n, h, h, 3) uint8 RGB.
+
+        Returns:
+            (n, D) float32.
+
+        Raises:
+            ModelError: The result is not finite, or the patches do not fit the encoder.
+        """
+        pixels = torch.from_numpy(np.ascontiguousarray(patches)).to(self.device)
+        embedded = self(pixels.permute(0, 3, 1, 2)).cpu()
+        if embedded.shape[1:] != (self.spec.width,):
+            raise ModelError(
+                "the encoder does not return one vector per patch",
+                where=self.spec.name,
+                found=f"shape {tuple(embedded.shape)}",
+                wanted=f"({len(patches)}, {self.spec.width})",
+            )
+        if not torch.isfinite(embedded).all():
+            raise ModelError(
+                "the encoder returned numbers that are not finite",
+                where=self.spec.name,
+                found=f"precision {self.precision}",
+                hint="--precision float32",
+            )
+        return np.asarray(embedded.numpy(), np.float32)
+
+
+def load_encoder(
+    name: str | Path,
+    *,
+    normalisation: Normalisation | None = None,
+    encoder_input: EncoderInput = "auto",
+    device: str = "cpu",
+    precision: Precision = "auto",
+    architecture: Mapping[str, Any] | None = None,
+) -> PatchEncoder:
+    """Loads a patch encoder, pretrained or not at all.
+
+    Args:
+        name: A timm name; `hf-hub:owner/name`; a weight file (DINO snapshot, state dict,
+            safetensors); a folder with `encoder.json`, or with timm's `config.json`.
+        normalisation: Replaces the encoder's own.
+        encoder_input: How patches are fitted to the network.
+        device: auto, cpu, cuda, cuda:1 or mps.
+        precision: auto is bfloat16 on CUDA and float32 elsewhere.
+        architecture: `PatchEncoder.architecture` of the encoder whose weights the file
+            holds; None reads a description beside the file, or the weights themselves.
+
+    Raises:
+        CheckpointError: A local file cannot be read or does not fit.
+        ModelError: There is no such encoder, device, or no pretrained weights for it.
+    """
+    on = choose_device(device)
+    path, source = Path(name), ""
+    network: nn.Module
+    notes: tuple[str, ...] = ()
+    if path.is_dir() and (path / DESCRIPTION_FILE).is_file():
+        network, spec, notes = load_vit_folder(path)
+    elif path.is_dir() and (path / "config.json").is_file():
+        network, spec = _load_timm(f"local-dir:{path}")
+    elif path.is_dir():
+        raise ModelError(
+            "the folder is no encoder",
+            where=path,
+            wanted=f"{DESCRIPTION_FILE} beside {WEIGHTS_FILE}, or timm's config.json",
+        )
+    elif architecture is not None:
+        network, spec, notes = load_vit_file(path, architecture)
+    elif path.name == WEIGHTS_FILE and path.with_name(DESCRIPTION_FILE).is_file():
+        network, spec, notes = load_vit_folder(path.parent)
+    elif path.is_file() or path.suffix in (".pth", ".pt", ".bin", ".safetensors"):
+        network, spec, notes = load_vit_file(path)
+    else:
+        source = str(name)
+        network, spec = _load_timm(source)
+    encoder = PatchEncoder(
+        network,
+        spec,
+        normalisation=normalisation,
+        encoder_input=encoder_input,
+        precision=choose_precision(precision, on),
+        source=source,
+        notes=notes,
+    )
+    return encoder.to(on)
+
+
+def _load_timm(name: str) -> tuple[nn.Module, EncoderSpec]:
+    # timm takes seconds to import, and local weights do not need it.
+    from hvit_cli.models.timm_encoder import load_timm
+
+    return load_timm(name)
