@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-import pyvips
 import pytest
+import pyvips
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -32,7 +32,8 @@ def write_slide(tmp_path: Path) -> Callable[..., Path]:
         *,
         spacing_um: float | None = 0.5,
         name: str = "slide.tiff",
-        tile: int = 64,
+        tile_px: int = 64,
+        is_tiled: bool = True,
         **options: object,
     ) -> Path:
         path = tmp_path / name
@@ -40,9 +41,15 @@ def write_slide(tmp_path: Path) -> Callable[..., Path]:
         resolution = (
             {} if spacing_um is None else {"xres": 1e3 / spacing_um, "yres": 1e3 / spacing_um}
         )
-        saved = {"compression": "deflate", "tile": True, "resunit": "cm", **resolution, **options}
+        saved = {
+            "compression": "deflate",
+            "tile": is_tiled,
+            "resunit": "cm",
+            **resolution,
+            **options,
+        }
         pyvips.Image.new_from_array(pixels).copy(interpretation="srgb").tiffsave(
-            str(path), tile_width=tile, tile_height=tile, **saved
+            str(path), tile_width=tile_px, tile_height=tile_px, **saved
         )
         return path
 

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import openslide
 
-from hvit_cli.errors import UnreadableSlideError
+from hvit_cli.errors import PixelError, UnreadableSlideError
 from hvit_cli.slides.decoders.base import Decoder
 from hvit_cli.slides.decoders.openslide_decoder import OpenSlideDecoder
 from hvit_cli.slides.decoders.picture_decoder import PictureDecoder
-from hvit_cli.slides.decoders.vips_decoder import VipsDecoder, open_alone, pages_of_levels
+from hvit_cli.slides.decoders.vips_decoder import VipsDecoder, pages_of_levels
 from hvit_cli.slides.files import (
     PICTURE_SUFFIXES,
     companion_folder,
@@ -21,7 +21,6 @@ from hvit_cli.slides.tiff import TiffDirectory, read_directories
 
 _CONVERT = "vips tiffsave IN OUT.tiff --tile --pyramid --compression jpeg --Q 90"
 _TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-_TIFF_SUFFIXES = {".tif", ".tiff"}
 _TIFF_VENDORS = {"aperio", "generic-tiff"}
 
 
@@ -41,17 +40,27 @@ def open_decoder(path: Path) -> Decoder:
     try:
         slide = OpenSlideDecoder(_entry_file(path))
     except openslide.OpenSlideUnsupportedFormatError as error:
-        return _without_openslide(path, magic, error)
+        raise _explained(path, magic) from error
     except openslide.OpenSlideError as error:
         reason = str(error).replace(str(path), path.name)
         raise UnreadableSlideError(
             f"OpenSlide cannot open the slide ({reason})", where=path, hint="a fresh copy"
         ) from error
     if slide.vendor in _TIFF_VENDORS:
-        pages = pages_of_levels(slide.sizes, slide.vendor, _directories(path))
-        if pages is not None:
-            return VipsDecoder(path, pages, slide)
+        return _faster(path, slide)
     return slide
+
+
+def _faster(path: Path, slide: OpenSlideDecoder) -> Decoder:
+    pages = pages_of_levels(slide.sizes, slide.vendor, _directories(path))
+    if pages is None:
+        return slide
+    decoder = VipsDecoder(path, pages, slide)
+    try:
+        return decoder if decoder.agrees() else slide
+    except PixelError:
+        # The sample is damaged; whoever reads it hears so from OpenSlide.
+        return slide
 
 
 def _directories(path: Path) -> tuple[TiffDirectory, ...]:
@@ -109,22 +118,23 @@ def _check_companion(path: Path) -> None:
         )
 
 
-def _without_openslide(path: Path, magic: bytes, error: Exception) -> Decoder:
-    """Opens a sound tiled TIFF that OpenSlide does not know, or says what is wrong with it."""
+def _explained(path: Path, magic: bytes) -> UnreadableSlideError:
+    """What is wrong with a file that OpenSlide does not know."""
     if magic not in _TIFF_MAGIC:
-        raise UnreadableSlideError("not a slide of a known format", where=path) from error
-    directories = read_directories(path)
-    if not directories:
-        raise UnreadableSlideError("the TIFF holds no image", where=path) from error
-    if not directories[0].is_tiled:
-        raise UnreadableSlideError(
+        return UnreadableSlideError("not a slide of a known format", where=path)
+    try:
+        directories = read_directories(path)
+    except UnreadableSlideError as error:
+        return error
+    if directories and not directories[0].is_tiled:
+        return UnreadableSlideError(
             "the TIFF is not tiled, so that parts of it cannot be read quickly",
             where=path,
             hint=_CONVERT,
-        ) from error
-    decoder = open_alone(path, directories) if path.suffix.lower() in _TIFF_SUFFIXES else None
-    if decoder is None:
-        raise UnreadableSlideError(
-            "this kind of TIFF is not known", where=path, hint=_CONVERT
-        ) from error
-    return decoder
+        )
+    # libvips opens some of these, with false colours: no other library is asked.
+    return UnreadableSlideError(
+        "OpenSlide does not know this kind of TIFF",
+        where=path,
+        hint="exporting it anew as a pyramidal TIFF or OME-TIFF, for instance from QuPath",
+    )
