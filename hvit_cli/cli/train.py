@@ -214,7 +214,7 @@ def _announce(job: TrainingJob) -> None:
     for reason, slides in job.left_out.items():
         shown = ", ".join(slides[:3]) + (", …" if len(slides) > 3 else "")
         console.note(f"left out, {len(slides)} {reason}: {shown}")
-    for text in job.notes:
+    for text in job.encoder.notes:
         console.note(text)
     if job.done is not None:
         console.note("this training is done already; --overwrite repeats it")

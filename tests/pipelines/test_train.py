@@ -9,11 +9,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from hvit_cli.errors import HvitError, LabelError, ModelError, RecipeError, UsageError
 from hvit_cli.models.aggregator import Aggregator
+from hvit_cli.models.encoders import load_encoder
 from hvit_cli.models.loading import load_aggregator_weights
+from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.pipelines import train as pipeline
 from hvit_cli.pipelines.train import TrainingRequest, prepare, train
 from hvit_cli.settings import AggregatorSettings, TrainingSettings
@@ -334,3 +336,30 @@ def test_the_description_is_json_that_anyone_can_read(request_: TrainingRequest)
     list(train(prepare(request_)))
     description = json.loads((request_.out / "model.json").read_text())
     assert description["members"][0]["metrics"]["tune_slides"] == 9
+
+
+def test_a_model_folder_holds_its_encoder_and_keeps_it_when_a_member_joins(
+    tmp_path: Path, cohort: SimpleNamespace, request_: TrainingRequest
+) -> None:
+    network = VisionTransformer(VitShape(width=64, depth=1, heads=1, grid_side=2))
+    save_file(network.state_dict(), tmp_path / "mine.safetensors")
+    weights_hash = load_encoder(tmp_path / "mine.safetensors").weights_hash
+    cohort.write_cohort(
+        tmp_path / "own", 36, lambda i, g: cohort.slide_features(i, g, encoder_hash=weights_hash)
+    )
+    own = dataclasses.replace(
+        request_, features=tmp_path / "own", encoder=str(tmp_path / "mine.safetensors")
+    )
+    list(train(prepare(own)))
+    (tmp_path / "mine.safetensors").unlink()
+    list(train(prepare(dataclasses.replace(changed(own, attention="plain"), encoder=None))))
+    model = read_model(request_.out)
+    assert (model.attentions, model.encoder.file) == (("masked", "plain"), "encoder.safetensors")
+    copied = load_encoder(
+        request_.out / model.encoder.file, architecture=model.encoder.architecture
+    )
+    assert copied.weights_hash == weights_hash
+    # A model folder is itself a place where its encoder is found.
+    third = dataclasses.replace(own, out=tmp_path / "third", encoder=str(request_.out))
+    list(train(prepare(third)))
+    assert bytes_of(third, "encoder.safetensors") == bytes_of(request_, "encoder.safetensors")
