@@ -37,6 +37,8 @@ NORMALISATIONS: dict[Normalisation, tuple[Triple, Triple]] = {
     "half": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "none": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
+"""Mean and standard deviation behind each choice of `--normalisation`."""
+
 _DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -226,7 +228,8 @@ def load_encoder(
 
     Raises:
         CheckpointError: A local file cannot be read or does not fit.
-        ModelError: There is no such encoder, device, or no pretrained weights for it.
+        ModelError: There is no such encoder, or no pretrained weights for it.
+        UsageError: There is no such device here, or it cannot compute in that precision.
     """
     on = choose_device(device)
     path, source = Path(name), ""
