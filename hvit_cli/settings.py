@@ -359,7 +359,7 @@ class TrainingSettings:
     batch_slides: int = 32
     """Slides whose gradients make one step."""
 
-    micro_batch_tokens: int = 16384
+    micro_batch_tokens: int = 8192
     """Patches and regions computed at once, which bounds memory."""
 
     precision: Precision = "auto"

@@ -3,6 +3,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import runpy
+import signal
+import subprocess
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,7 +21,7 @@ from hvit_cli.models.loading import load_aggregator_weights
 from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.pipelines import train as pipeline
 from hvit_cli.pipelines.train import TrainingRequest, prepare, train
-from hvit_cli.settings import AggregatorSettings, TrainingSettings
+from hvit_cli.settings import AggregatorSettings, TrainingSettings, as_recipe
 from hvit_cli.storage.features import read_features
 from hvit_cli.storage.models import read_model
 from hvit_cli.training.bags import bag_of
@@ -363,3 +366,45 @@ def test_a_model_folder_holds_its_encoder_and_keeps_it_when_a_member_joins(
     third = dataclasses.replace(own, out=tmp_path / "third", encoder=str(request_.out))
     list(train(prepare(third)))
     assert bytes_of(third, "encoder.safetensors") == bytes_of(request_, "encoder.safetensors")
+
+
+_KILLED_AT_ONCE = """
+import os, signal, sys
+from pathlib import Path
+from hvit_cli.pipelines.train import TrainingRequest, prepare, train
+from hvit_cli.settings import AggregatorSettings, TrainingSettings, from_recipe
+import json
+
+asked = json.loads(sys.argv[1])
+request = TrainingRequest(
+    features=Path(asked["features"]), labels=Path(asked["labels"]), out=Path(asked["out"]),
+    settings=from_recipe(TrainingSettings, asked["settings"]),
+    sizes=from_recipe(AggregatorSettings, asked["sizes"]), device="cpu",
+)
+seen = []
+def watch(slides):
+    seen.append(slides)
+    if len(seen) == 6:
+        os.kill(os.getpid(), signal.SIGKILL)
+list(train(prepare(request), watch))
+"""
+
+
+@pytest.mark.slow
+def test_a_process_that_was_killed_leaves_a_run_that_goes_on(
+    tmp_path: Path, request_: TrainingRequest
+) -> None:
+    asked = {
+        "features": str(request_.features),
+        "labels": str(request_.labels),
+        "out": str(request_.out),
+        "settings": as_recipe(request_.settings),
+        "sizes": as_recipe(request_.sizes),
+    }
+    command = [sys.executable, "-c", _KILLED_AT_ONCE, json.dumps(asked)]
+    assert subprocess.run(command, check=False).returncode == -signal.SIGKILL
+    assert (request_.out / "training/masked/training_state.pt").is_file()
+    list(train(prepare(request_)))
+    whole = dataclasses.replace(request_, out=tmp_path / "whole/toy")
+    list(train(prepare(whole)))
+    assert bytes_of(request_) == bytes_of(whole)
