@@ -8,7 +8,17 @@ import typer
 from typer.core import TyperGroup
 
 from hvit_cli import __version__
-from hvit_cli.cli import console, embed, info, predict, segment, tile, train
+from hvit_cli.cli import (
+    console,
+    embed,
+    encoders,
+    heatmap,
+    info,
+    predict,
+    segment,
+    tile,
+    train,
+)
 from hvit_cli.errors import HvitError, InterruptedRunError
 
 
@@ -65,8 +75,10 @@ for _command in (
     info.info,
     segment.segment,
     tile.tile,
+    encoders.encoders,
     embed.embed,
     train.train,
     predict.predict,
+    heatmap.heatmap,
 ):
     app.command()(_command)

@@ -6,6 +6,7 @@ Paths and messages are escaped before Rich sees them, so that `[batch1]` in a pa
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass
 from pathlib import Path
@@ -47,6 +48,19 @@ def note(text: str) -> None:
     _stderr().print(escape(text))
 
 
+class _Notes(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        note(f"{record.levelname.capitalize()}: {record.getMessage()}")
+
+
+def listen(verbose: bool) -> None:
+    """Shows what the library logs: warnings, and with `verbose` what it does as well."""
+    logger = logging.getLogger("hvit_cli")
+    logger.handlers = [_Notes()]
+    logger.setLevel(logging.INFO if verbose else logging.WARNING)
+    logger.propagate = False
+
+
 def say_error(error: HvitError) -> None:
     """Prints the one line of an error."""
     _stderr().print(f"[bold red]Error[/] {escape(str(error))}")
@@ -56,7 +70,8 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
     """Prints a table of results; None is an empty cell."""
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
-        table.add_column(column, overflow="fold")
+        # The first column is what people copy: it is never broken over two lines.
+        table.add_column(column, overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
     _stdout().print(table)

@@ -33,6 +33,7 @@ def embed(
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Turn patches into features with a patch encoder; glass is neither read nor embedded."""
     from hvit_cli.pipelines.embed import embed as run

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hvit_cli.cli import console, options
 
 
-def encoders(as_json: options.Json = False) -> None:
+def encoders(as_json: options.Json = False, verbose: options.Verbose = False) -> None:
     """List patch encoders: what they are, what they expect, and under which licence."""
     from hvit_cli.pipelines.encoders import list_encoders
 

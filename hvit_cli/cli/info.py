@@ -34,6 +34,7 @@ def info(
     spacing_override: options.SpacingOverride = None,
     spacing_from_objective: options.SpacingFromObjective = False,
     as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Say what slides are, where their spacing comes from, and what would be done with them."""
     from hvit_cli.pipelines.info import COLUMNS, SlideInfo, inspect

@@ -169,6 +169,25 @@ ModelSpacingTolerance = Annotated[
 ]
 
 
+def _listen(verbose: bool) -> bool:
+    from hvit_cli.cli.console import listen
+
+    listen(verbose)
+    return verbose
+
+
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "-v",
+        "--verbose",
+        callback=_listen,
+        help="Say more about what is done; warnings are always said.",
+        rich_help_panel=_RUNNING,
+    ),
+]
+
+
 def attention_of(masked: bool | None) -> Attention | None:
     """The attention that `--masked/--plain` asks for; None where neither was given."""
     if masked is None:

@@ -40,6 +40,7 @@ def predict(
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Grade slides: a score and an ISUP grade each, with what was and was not looked at."""
     from hvit_cli.pipelines.predict import predict as run

@@ -34,9 +34,7 @@ def _section(name: str, command: Any) -> str:
     summary = " ".join((command.help or "").split())
     lines = [f"## `{' '.join(['hvit', name, arguments]).rstrip()}`", "", summary, ""]
     lines += ["| option | default | meaning |", "|---|---|---|"]
-    lines += [
-        f"| {names} | {default} | {text} |" for names, default, text in _options(command)
-    ]
+    lines += [f"| {names} | {default} | {text} |" for names, default, text in _options(command)]
     return "\n".join(lines) + "\n"
 
 

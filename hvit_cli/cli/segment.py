@@ -19,6 +19,7 @@ def segment(
     tissue_geojson: options.TissueGeojson = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Tell tissue from glass: a mask, outlines for QuPath and an overview for each slide."""
     from hvit_cli.pipelines.segment import segment as run

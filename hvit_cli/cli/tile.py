@@ -26,6 +26,7 @@ def tile(
     tissue_geojson: options.TissueGeojson = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Cut tissue into regions and patches, and draw what is kept, rejected and left out."""
     from hvit_cli.pipelines.tile import tile as run

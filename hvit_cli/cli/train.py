@@ -147,6 +147,7 @@ def train(
     ] = TrainingSettings.micro_batch_tokens,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
+    verbose: options.Verbose = False,
 ) -> None:
     """Train region and slide Transformers on features and labels; stopped runs go on."""
     from hvit_cli.pipelines.train import TrainingRequest, prepare

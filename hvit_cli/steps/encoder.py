@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import logging
 
 from hvit_cli.errors import ModelError, UsageError
-from hvit_cli.models.encoders import NORMALISATIONS, load_encoder
-from hvit_cli.settings import EmbeddingSettings, Normalisation
+from hvit_cli.models.encoders import NORMALISATIONS, PatchEncoder, load_encoder
+from hvit_cli.settings import Attention, EmbeddingSettings, Normalisation
 from hvit_cli.steps.choose import ChosenModel
 from hvit_cli.steps.embed import Embedder
+
+_LOG = logging.getLogger(__name__)
 
 
 def named_embedder(embedding: EmbeddingSettings) -> Embedder:
@@ -31,7 +34,7 @@ def named_embedder(embedding: EmbeddingSettings) -> Embedder:
         device=embedding.device,
         precision=embedding.precision,
     )
-    return Embedder(encoder, embedding.attention, embedding.batch_size)
+    return _embedder(encoder, embedding.attention, embedding)
 
 
 def model_embedder(model: ChosenModel, embedding: EmbeddingSettings) -> Embedder:
@@ -64,7 +67,22 @@ def model_embedder(model: ChosenModel, embedding: EmbeddingSettings) -> Embedder
             found=encoder.normalisation_text,
             wanted=identity.normalisation,
         )
-    return Embedder(encoder, model.attention, embedding.batch_size)
+    return _embedder(encoder, model.attention, embedding)
+
+
+def _embedder(
+    encoder: PatchEncoder, attention: Attention, embedding: EmbeddingSettings
+) -> Embedder:
+    for remark in encoder.notes:
+        _LOG.info("%s: %s", encoder.spec.name, remark)
+    _LOG.info(
+        "%s runs on %s in %s, %d patches a step",
+        encoder.spec.name,
+        encoder.device,
+        encoder.precision,
+        embedding.batch_size,
+    )
+    return Embedder(encoder, attention, embedding.batch_size)
 
 
 def _named_normalisation(text: str) -> Normalisation | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,6 +20,8 @@ from hvit_cli.settings import EmbeddingSettings
 from hvit_cli.steps.choose import ChosenModel
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.training.metrics import grade_of
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +70,9 @@ class Grader:
 
     def _load(self, file: str) -> Aggregator:
         aggregator = Aggregator(self.model.folder.aggregator)
-        load_aggregator_weights(aggregator, read_state_dict(self.model.folder.path / file))
+        path = self.model.folder.path / file
+        for remark in load_aggregator_weights(aggregator, read_state_dict(path), where=path):
+            _LOG.warning("%s: %s", path, remark)
         return aggregator.float().eval().to(self.device)
 
     @torch.inference_mode()

@@ -34,12 +34,10 @@ def find_features_folder(path: Path) -> Path:
         raise UsageError("no such folder of features", where=path)
     if list_features(path):
         return path
+    # A work folder holds other .h5 files too (its tiles); only its features are meant.
+    parent = path / "features" if (path / "features").is_dir() else path
     found = sorted(
-        folder
-        for parent in (path / "features", path)
-        if parent.is_dir()
-        for folder in parent.iterdir()
-        if folder.is_dir() and list_features(folder)
+        folder for folder in parent.iterdir() if folder.is_dir() and list_features(folder)
     )
     if len(found) == 1:
         return found[0]

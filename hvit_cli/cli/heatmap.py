@@ -1,0 +1,208 @@
+"""`hvit heatmap`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hvit_cli.cli import console, options
+from hvit_cli.settings import (
+    EmbeddingSettings,
+    HeatmapSettings,
+    ReadingSettings,
+    Scale,
+    TissueSettings,
+    sentence,
+)
+
+_PICTURE = "Picture"
+COMBINE = {"region": "region", "region×slide": "region×slide", "regionxslide": "region×slide"}
+
+
+def heatmap(
+    slides: options.Slides,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "-o",
+            "--out",
+            help="PNG or JPEG for one slide, a folder for several; heatmaps/ in the work folder "
+            "by default.",
+        ),
+    ] = None,
+    masked: options.Masked = None,
+    side_by_side: Annotated[
+        bool, typer.Option("--side-by-side", help="Tissue mask, plain and masked map together.")
+    ] = False,
+    scores: Annotated[
+        Path | None,
+        typer.Option(
+            "--scores", help="Also write the numbers: NPZ for one slide, a folder for several."
+        ),
+    ] = None,
+    model: options.Model = None,
+    work: options.Work = options.WORK_DEFAULT,
+    exclude: options.Exclude = None,
+    head: Annotated[
+        int | None,
+        typer.Option("--head", help=sentence(HeatmapSettings, "head"), rich_help_panel=_PICTURE),
+    ] = HeatmapSettings.head,
+    scale: Annotated[
+        Scale,
+        typer.Option("--scale", help=sentence(HeatmapSettings, "scale"), rich_help_panel=_PICTURE),
+    ] = HeatmapSettings.scale,
+    combine: Annotated[
+        str,
+        typer.Option(
+            "--combine",
+            help=sentence(HeatmapSettings, "combine"),
+            metavar="[region|region×slide]",
+            rich_help_panel=_PICTURE,
+        ),
+    ] = HeatmapSettings.combine,
+    colour_map: Annotated[
+        str,
+        typer.Option(
+            "--colour-map", help=sentence(HeatmapSettings, "colour_map"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.colour_map,
+    colour_range: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--colour-range",
+            help=sentence(HeatmapSettings, "colour_range"),
+            metavar="LOW HIGH",
+            rich_help_panel=_PICTURE,
+        ),
+    ] = None,
+    opacity: Annotated[
+        float,
+        typer.Option(
+            "--opacity", help=sentence(HeatmapSettings, "opacity"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.opacity,
+    max_px: Annotated[
+        int,
+        typer.Option("--size", help=sentence(HeatmapSettings, "max_px"), rich_help_panel=_PICTURE),
+    ] = HeatmapSettings.max_px,
+    tissue_only: Annotated[
+        bool,
+        typer.Option(
+            "--tissue-only", help=sentence(HeatmapSettings, "tissue_only"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.tissue_only,
+    smooth: Annotated[
+        bool,
+        typer.Option(
+            "--smooth", help=sentence(HeatmapSettings, "smooth"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.smooth,
+    outline: Annotated[
+        bool,
+        typer.Option(
+            "--outline", help=sentence(HeatmapSettings, "outline"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.outline,
+    region_px: options.ModelRegionPx = None,
+    patch_px: options.ModelPatchPx = None,
+    spacing_um: options.ModelSpacingUm = None,
+    spacing_tolerance: options.ModelSpacingTolerance = None,
+    spacing_override: options.SpacingOverride = None,
+    spacing_from_objective: options.SpacingFromObjective = False,
+    mask_dir: options.MaskDir = None,
+    mask_pattern: options.MaskPattern = TissueSettings.mask_pattern,
+    tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
+    missing_mask: options.Missing = TissueSettings.missing_mask,
+    tissue_geojson: options.TissueGeojson = None,
+    encoder: options.Encoder = None,
+    device: options.Device = EmbeddingSettings.device,
+    precision: options.PrecisionKind = EmbeddingSettings.precision,
+    batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    overwrite: options.Overwrite = False,
+    as_json: options.Json = False,
+    verbose: options.Verbose = False,
+) -> None:
+    """Draw where the model looked over the slide; what it could not see stays clear."""
+    from hvit_cli.errors import UsageError
+
+    if combine not in COMBINE:
+        raise UsageError(
+            "no such combination", where="--combine", found=combine, wanted="region or region×slide"
+        )
+    settings = HeatmapSettings(
+        head=head,
+        scale=scale,
+        combine=COMBINE[combine],  # type: ignore[arg-type] # the keys were just checked
+        colour_map=colour_map,
+        opacity=opacity,
+        max_px=max_px,
+        tissue_only=tissue_only,
+        smooth=smooth,
+        outline=outline,
+        colour_range=colour_range,
+    )
+
+    from hvit_cli.pipelines.heatmap import heatmap as run
+    from hvit_cli.steps.choose import ModelRequest
+    from hvit_cli.storage.work import WorkFolder
+
+    records = console.follow(
+        run(
+            slides,
+            work=WorkFolder(work),
+            out=out,
+            scores=scores,
+            side_by_side=side_by_side,
+            settings=settings,
+            request=ModelRequest(
+                model=model,
+                attention=options.attention_of(masked),
+                region_px=region_px,
+                patch_px=patch_px,
+                spacing_um=spacing_um,
+                spacing_tolerance=spacing_tolerance,
+                encoder=encoder,
+            ),
+            reading=ReadingSettings(
+                spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
+            ),
+            tissue=TissueSettings(
+                mask_dir=mask_dir,
+                mask_pattern=mask_pattern,
+                tissue_values=options.tissue_values(tissue_value),
+                missing_mask=missing_mask,
+                tissue_geojson=tissue_geojson,
+            ),
+            embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
+            exclude=exclude,
+            overwrite=overwrite,
+        ),
+        "heatmap",
+    )
+    if as_json:
+        console.say_json([{**vars(record.row), "heatmap": record.product} for record in records])
+        console.finish(records)
+        return
+    console.say_table(
+        ("slide", "attention", "ISUP", "score", "± sd", "status", "picture"),
+        (
+            (
+                record.row.slide_id,
+                verdict and verdict.attention,
+                verdict and verdict.grade,
+                console.number(verdict.score, 3) if verdict else None,
+                console.number(verdict.score_sd, 3) if verdict else None,
+                record.row.status,
+                record.product and record.product.picture,
+            )
+            for record in records
+            for verdict in (record.product.verdicts if record.product else (None,))
+        ),
+    )
+    said = {v.note for r in records if r.product for v in r.product.verdicts if v.note}
+    for remark in sorted(said):
+        console.say(f"Note: {remark}")
+    console.say(console.NOT_A_DEVICE)
+    console.finish(records)
