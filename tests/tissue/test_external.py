@@ -96,7 +96,7 @@ def test_a_size_that_was_rounded_on_the_way_fits(tmp_path: Path, shape: tuple[in
 
 def test_missing_tissue_values_are_named_with_those_that_are_there(tmp_path: Path) -> None:
     Image.fromarray(labels(4) // 3 * 255).save(tmp_path / "m.png")
-    with pytest.raises(TissueError, match="the values 0, 255; wanted one of 1; .*255"):
+    with pytest.raises(TissueError, match=r"the values 0, 255; wanted one of 1; .*255"):
         read_external_mask(tmp_path / "m.png", SIZE, SPACING_UM, (1,))
 
 

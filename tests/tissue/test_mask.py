@@ -77,5 +77,5 @@ def test_a_damaged_mask_is_named(mask_of: MaskOf, tmp_path: Path, damage: str) -
         path.write_bytes(whole.replace(b"hvit-mask-1", b"other-mask1"))
     else:
         path.write_text("no picture at all")
-    with pytest.raises(DamagedFileError, match="m.tiff"):
+    with pytest.raises(DamagedFileError, match=r"m\.tiff"):
         read_mask(path)

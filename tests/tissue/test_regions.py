@@ -165,7 +165,7 @@ def test_regions_of_a_grid_neither_gap_nor_drift_and_are_ordered(case: Case) -> 
     assert [tuple(p) for p in xy[:, ::-1]] == sorted(tuple(p) for p in xy[:, ::-1])
     right_edge = np.floor(kept.origin_level0 + kept.region_level0 + 0.5 + 1e-6)
     for m, origin in enumerate(kept.origin_level0):
-        next_column = origin + [kept.region_level0, 0]
+        next_column = origin + np.asarray([kept.region_level0, 0])
         near = np.abs(kept.origin_level0 - next_column).max(axis=1) < 1e-3
         if near.any():
             assert xy[near][0, 0] == right_edge[m, 0]
@@ -255,7 +255,7 @@ def test_without_tissue_there_are_no_regions(mask_of: MaskOf) -> None:
 def test_a_mask_coarser_than_a_quarter_of_a_patch_is_refused(mask_of: MaskOf) -> None:
     mask = mask_of((0, 0, 100, 100))
     lay_regions(mask, plan_of(4.0), TilingSettings(region_px=64, patch_px=16))
-    with pytest.raises(TissueError, match="too coarse.*8 µm per mask pixel.*at most 7.8 µm"):
+    with pytest.raises(TissueError, match=r"too coarse.*8 µm per mask pixel.*at most 7.8 µm"):
         lay_regions(mask, plan_of(3.9), TilingSettings(region_px=64, patch_px=16))
 
 

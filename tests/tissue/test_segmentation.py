@@ -149,7 +149,7 @@ def test_a_vessel_full_of_blood_is_no_pen_mark(drawn: Draw) -> None:
 
 def test_wrongly_decoded_colours_are_refused_and_the_background_is_named(drawn: Draw) -> None:
     picture = drawn((CORE, (60, 150, 140)), glass=(246, 128, 128))
-    with pytest.raises(TissueError, match="background is coloured.*RGB 24"):
+    with pytest.raises(TissueError, match=r"background is coloured.*RGB 24"):
         segment(picture, SPACING_UM, SETTINGS)
 
 
@@ -243,7 +243,7 @@ def test_grey_glass_around_the_gleason_fields_is_no_tissue(data: Path) -> None:
 def test_the_dicom_slide_with_wrong_colours_is_refused_by_name(data: Path) -> None:
     with (
         open_slide(data / "slides" / "dicom_cmu1small") as slide,
-        pytest.raises(TissueError, match="dicom_cmu1small.*coloured"),
+        pytest.raises(TissueError, match=r"dicom_cmu1small.*coloured"),
     ):
         segment_slide(slide, SETTINGS)
 
