@@ -8,8 +8,9 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-# Rows that are widened to floats at a time, in input pixels.
-_CHUNK_PX = 1 << 22
+# Input pixels widened to floats at a time, always into the same memory: touching new pages
+# took half of the whole reduction.
+_CHUNK_PX = 1 << 19
 
 
 def reduce_area(rgb: npt.NDArray[np.uint8], size_px: tuple[int, int]) -> npt.NDArray[np.uint8]:
@@ -42,16 +43,18 @@ def reduce_strips(
     scale = from_px[1] / height
     total = np.zeros((height, width * 3), np.float32)
     top = 0
+    step = max(1, _CHUNK_PX // from_px[0])
+    wide = np.empty((step, from_px[0], 3), np.float32)
     for strip in strips:
-        step = max(1, _CHUNK_PX // strip.shape[1])
         for start in range(0, len(strip), step):
-            rows = strip[start : start + step].astype(np.float32)
-            narrow = cv2.resize(rows, (width, len(rows)), interpolation=cv2.INTER_AREA)
+            rows = min(step, len(strip) - start)
+            wide[:rows] = strip[start : start + rows]
+            narrow = cv2.resize(wide[:rows], (width, rows), interpolation=cv2.INTER_AREA)
             first = min(int(top / scale), height - 1)
-            last = min(int(np.ceil((top + len(rows)) / scale)), height)
-            weights = _row_weights(first, last, top, len(rows), scale)
-            total[first:last] += weights @ narrow.reshape(len(rows), -1)
-            top += len(rows)
+            last = min(int(np.ceil((top + rows) / scale)), height)
+            weights = _row_weights(first, last, top, rows, scale)
+            total[first:last] += weights @ narrow.reshape(rows, -1)
+            top += rows
     return np.clip(np.rint(total), 0, 255).astype(np.uint8).reshape(height, width, 3)
 
 
