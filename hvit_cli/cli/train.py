@@ -258,15 +258,14 @@ def _follow(job: TrainingJob) -> list[EpochRecord]:
         for record in run(job, watch):
             records.append(record)
             progress.console.print(_line(record, epochs))
-            progress.update(
-                task, completed=len(records) * slides, description=f"epoch {record.epoch + 1}"
-            )
+            present = min(record.epoch + 1, epochs)
+            progress.update(task, completed=len(records) * slides, description=f"epoch {present}")
     return records
 
 
 def _line(record: EpochRecord, epochs: int) -> str:
     kappa = "undefined" if record.tune_kappa is None else f"{record.tune_kappa:.4f}"
-    best = " best" if record.best else ""
+    best = "  best so far" if record.best else ""
     return (
         f"epoch {record.epoch}/{epochs}  loss {record.train_loss:.4f}  "
         f"tune loss {record.tune_loss:.4f}  kappa {kappa}  MAE {record.tune_mae:.3f}  "
