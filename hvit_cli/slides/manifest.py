@@ -86,17 +86,17 @@ def _once_each(entries: Sequence[SlideEntry]) -> list[SlideEntry]:
 
 
 def _without_masks(entries: Sequence[SlideEntry], mask_pattern: str) -> list[SlideEntry]:
-    masks = {entry.mask_path.resolve() for entry in entries if entry.mask_path is not None}
-    names = {mask_pattern.replace("{slide_id}", e.slide_id): e.path for e in entries}
+    named = {entry.mask_path.resolve() for entry in entries if entry.mask_path is not None}
+    # A slide that is called like its own mask (`{slide_id}.tiff`) proves nothing.
+    expected = {
+        mask_pattern.replace("{slide_id}", entry.slide_id)
+        for entry in entries
+        if entry.path.name != mask_pattern.replace("{slide_id}", entry.slide_id)
+    }
 
     def is_mask(entry: SlideEntry) -> bool:
-        if not entry.is_bare:
-            return False
-        owner = names.get(entry.path.name)
-        return (
-            is_mask_name(entry.path)
-            or entry.path.resolve() in masks
-            or (owner is not None and owner != entry.path)
+        return entry.is_bare and (
+            is_mask_name(entry.path) or entry.path.resolve() in named or entry.path.name in expected
         )
 
     return [entry for entry in entries if not is_mask(entry)]
