@@ -174,7 +174,7 @@ def test_biopsies_agree_with_their_exact_masks(data: Path, name: str) -> None:
     assert dice(enlarged, truth) >= 0.97
 
 
-@pytest.mark.parametrize("spacing_um", [0.5, 1.0, 2.0, 4.0])
+@pytest.mark.parametrize("spacing_um", [0.5, 1.0, 2.0, 4.0, 8.0])
 @pytest.mark.parametrize(
     "name",
     [
