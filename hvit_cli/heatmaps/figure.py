@@ -12,8 +12,9 @@ from hvit_cli.heatmaps.layout import FigureText, Layout
 from hvit_cli.heatmaps.lettering import line_px, typeface
 from hvit_cli.heatmaps.render import RgbImage
 
-_WATERMARK_ALPHA = 46
 _WATERMARK_DEGREES = 18
+_INK_ALPHA = 80
+_HALO_ALPHA = 90
 
 
 def watermarked(picture: RgbImage, text: str, em_px: int) -> RgbImage:
@@ -23,29 +24,32 @@ def watermarked(picture: RgbImage, text: str, em_px: int) -> RgbImage:
     neither glass nor tissue into another colour.
     """
     height, width = picture.shape[:2]
-    stencil = _stamp(text, em_px)
-    ink = Image.new("RGB", stencil.size, (0, 0, 0))
+    # A light halo keeps dark letters legible on dark, restless tissue.
+    halo = _stamp(text, em_px, _HALO_ALPHA, max(1, em_px // 8))
+    ink = _stamp(text, em_px, _INK_ALPHA, 0)
     image = Image.fromarray(picture)
-    columns = max(1, width // (stencil.width + 4 * em_px))
-    rows = max(1, height // (stencil.height + 3 * em_px))
+    columns = max(1, width // (ink.width + 4 * em_px))
+    rows = max(1, height // (ink.height + 3 * em_px))
     for row in range(rows):
-        y = round((row + 0.5) * height / rows - stencil.height / 2)
+        y = round((row + 0.5) * height / rows - ink.height / 2)
         for column in range(columns):
-            x = round((column + 0.5) * width / columns - stencil.width / 2)
-            image.paste(ink, (x, y), stencil)
+            x = round((column + 0.5) * width / columns - ink.width / 2)
+            image.paste((255, 255, 255), (x, y, x + ink.width, y + ink.height), halo)
+            image.paste((0, 0, 0), (x, y, x + ink.width, y + ink.height), ink)
     return np.asarray(image)
 
 
-def _stamp(text: str, em_px: int) -> Image.Image:
+def _stamp(text: str, em_px: int, alpha: int, stroke_px: int) -> Image.Image:
     font = typeface(round(em_px * 1.1), True)
     clauses = [clause.strip() for clause in text.split(",")]
     wide = max(font.getlength(clause) for clause in clauses)
-    flat = Image.new("L", (round(wide) + 2, line_px(font) * len(clauses)), 0)
+    flat = Image.new("L", (round(wide) + em_px, line_px(font) * len(clauses)), 0)
     pen = ImageDraw.Draw(flat)
     for i, clause in enumerate(clauses):
         left = (flat.width - font.getlength(clause)) / 2
-        pen.text((left, i * line_px(font)), clause, font=font, fill=_WATERMARK_ALPHA)
-    return flat.rotate(_WATERMARK_DEGREES, resample=Image.Resampling.BICUBIC, expand=True)
+        at = (left, i * line_px(font))
+        pen.text(at, clause, font=font, fill=alpha, stroke_width=stroke_px)
+    return flat.rotate(_WATERMARK_DEGREES, resample=Image.Resampling.BILINEAR, expand=True)
 
 
 def compose(panels: Sequence[RgbImage], words: FigureText, layout: Layout) -> RgbImage:

@@ -64,6 +64,7 @@ class Facts:
         verdict: Grade and score in words; "" where each panel's title has its own.
         model: The model in words.
         heads: Attention heads of its region Transformer.
+        dropped_mm2: Tissue area outside the regions, where it is known.
         watermark: Written across every panel, or "".
         notes: Further sentences for the reader.
     """
@@ -74,6 +75,7 @@ class Facts:
     verdict: str
     model: str
     heads: int
+    dropped_mm2: float | None = None
     watermark: str = ""
     notes: tuple[str, ...] = ()
 
@@ -147,7 +149,7 @@ def _draw_panel(
     em: int,
 ) -> RgbImage:
     boxes = region_boxes_px(panel.patch_map or maps[0], frame)
-    line = max(1, em // 12)
+    line = max(1, em // 24)
     if panel.patch_map is None:
         picture = outline(mask_picture(tissue), boxes, line)
     else:
@@ -159,6 +161,10 @@ def _draw_panel(
         if settings.outline:
             picture = outline(picture, boxes, line)
     return hatch(picture, dropped_tissue(tissue, boxes), hatch_step_px(em))
+
+
+def _area(mm2: float) -> str:
+    return f"{mm2:.2f} mm²" if mm2 >= 0.01 else "below 0.01 mm²"
 
 
 def _words(
@@ -185,6 +191,8 @@ def _words(
     footer: list[Block] = [Abreast(blocks=[(bar, 36 * em), (scale, 10 * em)], gap_px=2 * em)]
     if drop:
         text = "tissue outside the regions, not looked at"
+        if facts.dropped_mm2 is not None:
+            text += f" ({_area(facts.dropped_mm2)})"
         footer.append(Key(kind="hatched", text=text, em_px=em))
     if any(panel.patch_map is None for panel in panels):
         footer.append(Key(kind="tissue", text="tissue mask; boxes are the regions", em_px=em))

@@ -131,7 +131,7 @@ def test_a_watermark_is_faint_grey_and_whole_on_long_thin_panels() -> None:
     marked = watermarked(white, WATERMARK, 16)
     changed = (marked != white).any(axis=-1)
     assert 0.01 < changed.mean() < 0.2
-    assert marked.min() > 190
+    assert marked.min() > 170
     assert (marked[..., 0] == marked[..., 1]).all()
     assert not changed[[0, -1]].any()
 

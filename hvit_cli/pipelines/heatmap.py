@@ -1,0 +1,331 @@
+"""`hvit heatmap`: where the model looked, stitched over the slide."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from hvit_cli import __version__
+from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.errors import UsageError
+from hvit_cli.heatmaps.export import (
+    picture_format,
+    places,
+    scores_format,
+    write_picture,
+    write_scores,
+)
+from hvit_cli.heatmaps.maps import PatchMap, check_head, rescale
+from hvit_cli.heatmaps.picture import Facts, Panel, draw_figure
+from hvit_cli.heatmaps.render import RgbImage, colour_table
+from hvit_cli.settings import (
+    Attention,
+    EmbeddingSettings,
+    HeatmapSettings,
+    ReadingSettings,
+    TissueSettings,
+    as_recipe,
+)
+from hvit_cli.slides.manifest import SlideEntry, find_slides
+from hvit_cli.slides.reader import open_slide
+from hvit_cli.steps.attention_map import attention_map
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.steps.encoder import model_embedder
+from hvit_cli.steps.grade import Grader, Grading
+from hvit_cli.steps.prepare import Prepared, SlidePreparer
+from hvit_cli.storage.atomic import whole_file
+from hvit_cli.storage.features import SlideFeatures
+from hvit_cli.storage.status import StatusRow
+from hvit_cli.storage.work import WorkFolder
+from hvit_cli.tissue.mask import read_mask
+
+STAGE = "heatmap"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What the model said with one kind of attention.
+
+    Attributes:
+        attention: How it looked.
+        grade: ISUP grade, 0-5.
+        score: The regressed number, not clipped.
+        score_sd: Standard deviation over the model's members (ddof 1), where there are several.
+        members: Aggregators whose answers were averaged.
+        note: What must be said beside the grade.
+    """
+
+    attention: Attention
+    grade: int
+    score: float
+    score_sd: float | None
+    members: int
+    note: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Heatmap:
+    """One slide's picture.
+
+    Attributes:
+        slide_id: The slide's name without suffix.
+        picture: The picture.
+        scores: The numbers behind it, where they were asked for.
+        model: The model's name.
+        verdicts: One for each kind of attention that is shown, the masked one first.
+    """
+
+    slide_id: str
+    picture: Path
+    scores: Path | None
+    model: str
+    verdicts: tuple[Verdict, ...]
+
+
+def heatmap(
+    sources: Sequence[Path],
+    *,
+    work: WorkFolder,
+    out: Path | None,
+    scores: Path | None,
+    side_by_side: bool,
+    settings: HeatmapSettings,
+    request: ModelRequest,
+    reading: ReadingSettings,
+    tissue: TissueSettings,
+    embedding: EmbeddingSettings,
+    exclude: Path | None = None,
+    overwrite: bool = False,
+) -> Iterator[SlideRecord[Heatmap | None]]:
+    """Draws slides one after another, computing what is missing and reusing what is there.
+
+    Args:
+        sources: Slides, folders, manifests.
+        work: The work folder.
+        out: A PNG or JPEG for one slide, a folder for several; `heatmaps/` in the work folder
+            by default.
+        scores: An NPZ for one slide, a folder for several; None writes none.
+        side_by_side: Show tissue mask, plain and masked map together.
+        settings: What the maps show and how they are painted.
+        request: Which model, and settings that must agree with it.
+        reading: Where the slides' spacing comes from; the target is the model's.
+        tissue: How tissue is found.
+        embedding: Device, precision and batch size.
+        exclude: Table of slides to leave out.
+        overwrite: Make masks, tiles and features again that exist with other settings.
+
+    Yields:
+        A record per slide; its product is None where there is nothing to draw.
+
+    Raises:
+        HvitError: Nothing can be done at all (no slides, no model, an output that cannot be).
+    """
+    if side_by_side and request.attention is not None:
+        raise UsageError("--side-by-side shows both kinds of attention", hint="without --masked")
+    colour_table(settings.colour_map)
+    entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
+    targets = _targets(entries, work, out, scores)
+    kinds: tuple[Attention | None, ...] = ("masked", "plain") if side_by_side else (None,)
+    models = [
+        choose_model(
+            replace(request, attention=kind or request.attention), work, slides=len(entries)
+        )
+        for kind in kinds
+    ]
+    check_head(settings.head, models[0].folder.aggregator.region_heads)
+    artist = _Artist(models=models, settings=settings, embedding=embedding, work=work)
+    # Features of all patches serve both kinds of attention.
+    widest = next((model for model in models if model.attention == "plain"), models[0])
+    target_reading = reading_of(models[0], reading)
+    preparer = SlidePreparer(
+        work=work,
+        reading=target_reading,
+        tissue=tissue,
+        tiling=models[0].folder.tiling,
+        embedder=model_embedder(widest, embedding),
+        overwrite=overwrite,
+    )
+
+    def step(entry: SlideEntry) -> tuple[StatusRow, Heatmap | None]:
+        prepared: Prepared = preparer.features(entry)
+        row = prepared.row(entry, STAGE)
+        if prepared.features is None:
+            return row, None
+        picture, numbers = targets[entry.slide_id]
+        return row, artist.draw(entry, target_reading, prepared.features, picture, numbers)
+
+    yield from run_slides(entries, step, stage=STAGE, work=work)
+
+
+def _targets(
+    entries: Sequence[SlideEntry], work: WorkFolder, out: Path | None, scores: Path | None
+) -> dict[str, tuple[Path, Path | None]]:
+    """Picture and numbers of each slide, refused before any work where they cannot be written."""
+    ids = [entry.slide_id for entry in entries]
+    pictures = (
+        [work.heatmap(slide_id) for slide_id in ids]
+        if out is None
+        else places(out, ids, ".png", picture_format)
+    )
+    numbers: Sequence[Path | None] = (
+        [None] * len(ids) if scores is None else places(scores, ids, ".npz", scores_format)
+    )
+    slides = {entry.path.resolve() for entry in entries}
+    for picture in pictures:
+        if picture.resolve() in slides:
+            raise UsageError("the heatmap would replace the slide itself", where=picture)
+    return dict(zip(ids, zip(pictures, numbers, strict=True), strict=True))
+
+
+class _Artist:
+    """Grades one slide with every kind of attention that is shown, and draws it."""
+
+    def __init__(
+        self,
+        *,
+        models: Sequence[ChosenModel],
+        settings: HeatmapSettings,
+        embedding: EmbeddingSettings,
+        work: WorkFolder,
+    ) -> None:
+        self.models = models
+        self.settings = settings
+        self.work = work
+        self.graders = [Grader(model, embedding) for model in models]
+
+    def draw(
+        self,
+        entry: SlideEntry,
+        reading: ReadingSettings,
+        features: SlideFeatures,
+        picture: Path,
+        numbers: Path | None,
+    ) -> Heatmap:
+        """Writes the picture, and the numbers where they are asked for."""
+        gradings = [grader.grade(features, with_attention=True) for grader in self.graders]
+        verdicts = tuple(map(_verdict, self.models, gradings))
+        raw: dict[str, PatchMap] = {
+            model.attention: attention_map(features, grading, model.attention, self.settings)
+            for model, grading in zip(self.models, gradings, strict=True)
+        }
+        scaled = {kind: rescale(one, self.settings.scale) for kind, one in raw.items()}
+        figure = self._figure(entry, reading, features, verdicts, scaled)
+        with whole_file(picture) as temporary:
+            write_picture(temporary, figure)
+        if numbers is not None:
+            with whole_file(numbers) as temporary:
+                write_scores(temporary, raw, scaled, self._metadata(features, verdicts))
+        return Heatmap(
+            slide_id=entry.slide_id,
+            picture=picture,
+            scores=numbers,
+            model=self.models[0].folder.name,
+            verdicts=verdicts,
+        )
+
+    def _figure(
+        self,
+        entry: SlideEntry,
+        reading: ReadingSettings,
+        features: SlideFeatures,
+        verdicts: Sequence[Verdict],
+        scaled: Mapping[str, PatchMap],
+    ) -> RgbImage:
+        mask, _ = read_mask(self.work.mask(entry.slide_id))
+        with open_slide(
+            entry.path,
+            reading,
+            slide_id=entry.slide_id,
+            manifest_spacing_um=entry.spacing_um,
+        ) as slide:
+            return draw_figure(
+                _panels(verdicts, scaled),
+                self._facts(features, verdicts),
+                mask.pixels,
+                slide.thumbnail,
+                self.settings,
+            )
+
+    def _facts(self, features: SlideFeatures, verdicts: Sequence[Verdict]) -> Facts:
+        folder = self.models[0].folder
+        single = len(verdicts) == 1
+        notes = [_sentence(note) for note in dict.fromkeys(v.note for v in verdicts) if note]
+        if self.settings.head is not None and verdicts[0].members > 1:
+            notes.append(
+                "One head averaged over models that were trained apart: their heads need not match."
+            )
+        return Facts(
+            slide_id=features.slide_id,
+            size_level0=features.size_level0,
+            spacing_um_level0=features.spacing_um_level0,
+            verdict=_in_words(verdicts[0]) if single else "",
+            model=f"model: {folder.name}",
+            heads=folder.aggregator.region_heads,
+            dropped_mm2=features.tissue_dropped_mm2,
+            watermark=folder.watermark,
+            notes=tuple(notes),
+        )
+
+    def _metadata(self, features: SlideFeatures, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+        folder = self.models[0].folder
+        return {
+            "slide_id": features.slide_id,
+            "hvit": __version__,
+            "settings": as_recipe(self.settings),
+            "model": folder.name,
+            "members": {
+                model.attention: [member.sha256 for member in model.members]
+                for model in self.models
+            },
+            "heads": folder.aggregator.region_heads,
+            "verdicts": [as_recipe(verdict) for verdict in verdicts],
+            "size_level0": list(features.size_level0),
+            "spacing_um_level0": features.spacing_um_level0,
+            "region_level0": features.region_level0,
+            "patch_level0": features.patch_level0,
+            "patches_per_region": features.patches_per_region,
+            "background_below": features.background_below,
+            "features_recipe": features.recipe,
+        }
+
+
+def _verdict(model: ChosenModel, grading: Grading) -> Verdict:
+    return Verdict(
+        attention=model.attention,
+        grade=grading.grade,
+        score=grading.score,
+        score_sd=grading.score_sd,
+        members=len(model.members),
+        note=model.note,
+    )
+
+
+def _in_words(verdict: Verdict) -> str:
+    words = f"ISUP grade {verdict.grade} · score {verdict.score:.2f}"
+    if verdict.score_sd is None:
+        return words
+    return f"{words} ± {verdict.score_sd:.2f} (SD of {verdict.members} models)"
+
+
+def _sentence(note: str) -> str:
+    return f"{note[:1].upper()}{note[1:]}".rstrip(".") + "."
+
+
+def _panels(verdicts: Sequence[Verdict], scaled: Mapping[str, PatchMap]) -> list[Panel]:
+    if len(verdicts) == 1:
+        kind = verdicts[0].attention
+        return [Panel(title=f"{kind} attention", patch_map=scaled[kind])]
+    # The paper's order: mask, plain, masked.
+    shown = sorted(verdicts, key=lambda verdict: verdict.attention, reverse=True)
+    return [
+        Panel(title="tissue mask"),
+        *(
+            Panel(
+                title=f"{verdict.attention} attention: {_in_words(verdict)}",
+                patch_map=scaled[verdict.attention],
+            )
+            for verdict in shown
+        ),
+    ]
