@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hvit_cli.cli import console, options
+from hvit_cli.models.encoder_specs import IMAGENET_MEAN, IMAGENET_STD, EncoderSpec
 
 
 def encoders(as_json: options.Json = False, verbose: options.Verbose = False) -> None:
@@ -14,14 +15,23 @@ def encoders(as_json: options.Json = False, verbose: options.Verbose = False) ->
         console.say_json(specs)
         return
     console.say_table(
-        ("--encoder", "width", "input px", "µm/px", "mean / std", "licence", "gate", "pretraining"),
+        (
+            "--encoder",
+            "width",
+            "input px",
+            "µm/px",
+            "normalisation",
+            "licence",
+            "gate",
+            "pretraining",
+        ),
         (
             (
                 spec.name,
                 spec.width,
                 spec.input_px,
                 console.number(spec.spacing_um, 2),
-                f"{_triple(spec.mean)} / {_triple(spec.std)}",
+                _normalisation(spec),
                 spec.licence,
                 spec.gate,
                 spec.pretraining,
@@ -35,5 +45,8 @@ def encoders(as_json: options.Json = False, verbose: options.Verbose = False) ->
     )
 
 
-def _triple(values: tuple[float, float, float]) -> str:
-    return " ".join(f"{value:.3f}" for value in values)
+def _normalisation(spec: EncoderSpec) -> str:
+    if (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD):
+        return "imagenet"
+    mean, std = (" ".join(f"{value:.3f}" for value in v) for v in (spec.mean, spec.std))
+    return f"{mean} / {std}"

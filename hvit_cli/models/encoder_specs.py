@@ -57,7 +57,7 @@ class EncoderSpec:
         return re.sub(r"[^A-Za-z0-9._-]+", "_", bare).strip("._-") or "encoder"
 
 
-_ACCEPT = "accept the terms on its Hugging Face page and log in"
+_ACCEPT = "accept its terms on the hub"
 _LUNIT: dict[str, Any] = {
     "width": 384,
     "input_px": 224,

@@ -213,7 +213,7 @@ def drop_head(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str
     """Leaves out the projection head of self-supervised training, and says so."""
     kept = {name: tensor for name, tensor in state.items() if not name.startswith("head.")}
     dropped = len(state) - len(kept)
-    return kept, (f"{dropped} entries of the training head (head.*) are not used",) * bool(dropped)
+    return kept, (f"the training head is not used (head.*, {dropped} in all)",) * bool(dropped)
 
 
 def _region_px_of_grid(side: int, patch_px: int) -> int:

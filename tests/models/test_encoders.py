@@ -196,7 +196,7 @@ def test_a_dino_snapshot_is_its_teacher_without_head_normalised_by_imagenet(
     snapshot = {"teacher": teacher, "student": student, "args": argparse.Namespace(lr=1.0)}
     torch.save(snapshot, tmp_path / "vit192.pth")
     encoder = load_encoder(tmp_path / "vit192.pth")
-    assert encoder.notes == ("1 entries of the training head (head.*) are not used",)
+    assert encoder.notes == ("the training head is not used (head.*, 1 in all)",)
     assert (encoder.spec.name, encoder.spec.width) == ("vit192", 192)
     assert (encoder.spec.input_px, encoder.mean) == (32, (0.485, 0.456, 0.406))
     expected = PatchEncoder(network, SPEC, normalisation="imagenet").embed(patches)

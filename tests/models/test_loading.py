@@ -130,7 +130,7 @@ def test_a_region_level_snapshot_fills_the_region_transformer_alone() -> None:
     }
     theirs["head.mlp.0.weight"] = theirs["head.last_layer.weight_g"] = torch.zeros(1)
     notes = load_region_weights(target, theirs)
-    assert notes == ("2 entries of the training head (head.*) are not used",)
+    assert notes == ("the training head is not used (head.*, 2 in all)",)
     assert same(target.region_transformer.state_dict(), source.region_transformer.state_dict())
     assert same(target.slide_transformer.state_dict(), slide)
     del theirs["phi.0.bias"]
