@@ -13,12 +13,13 @@ for name in sys.argv[2:]:
     __import__(name)
 import json
 from pathlib import Path
+from hvit_cli.slides.manifest import find_slides
 from hvit_cli.slides.reader import open_slide
 found = {}
-for path in sorted(Path(sys.argv[1]).iterdir()):
-    with open_slide(path, require_spacing=False) as slide:
+for entry in find_slides([Path(sys.argv[1])]):
+    with open_slide(entry.path, require_spacing=False) as slide:
         pixels = int(slide.thumbnail(64).sum())
-        found[path.name] = [slide.vendor, slide.spacing.spacing_um, slide.geometry.sizes, pixels]
+        found[entry.slide_id] = [slide.vendor, slide.spacing.spacing_um, slide.geometry.sizes, pixels]
 print(json.dumps(found))
 """
 
