@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from hvit_cli.cli import console, options
-from hvit_cli.models.encoder_specs import IMAGENET_MEAN, IMAGENET_STD, EncoderSpec
+
+if TYPE_CHECKING:
+    from hvit_cli.models.encoder_specs import EncoderSpec
 
 
 def encoders(as_json: options.Json = False, verbose: options.Verbose = False) -> None:
@@ -46,6 +50,8 @@ def encoders(as_json: options.Json = False, verbose: options.Verbose = False) ->
 
 
 def _normalisation(spec: EncoderSpec) -> str:
+    from hvit_cli.models.encoder_specs import IMAGENET_MEAN, IMAGENET_STD
+
     if (spec.mean, spec.std) == (IMAGENET_MEAN, IMAGENET_STD):
         return "imagenet"
     mean, std = (" ".join(f"{value:.3f}" for value in v) for v in (spec.mean, spec.std))
