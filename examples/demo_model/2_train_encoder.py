@@ -47,7 +47,7 @@ GLASS_PER_SLIDE = 6
 THUMBNAIL_SIDE = 4
 # Tokens of a patch that the encoder sees while it trains, epoch by epoch: few at first,
 # because that is several times as fast, more towards the end.
-TOKENS_BY_EPOCH = (64,) * 9 + (128,) * 3
+TOKENS_BY_EPOCH = (64, 64, 64, 64, 128)
 LEARNING_RATE, WEIGHT_DECAY, BATCH = 1e-3, 0.03, 64
 THUMBNAIL_WEIGHT = 0.2
 SEED = 21
@@ -65,8 +65,8 @@ def main() -> None:
     parser.add_argument("--jobs", type=int, default=2)
     arguments = parser.parse_args()
     train = sample_cohort(arguments.out, "train", arguments.jobs)
-    tune = sample_cohort(arguments.out, "tune", arguments.jobs)
-    encoder = train_encoder(*train, *(part[::4] for part in tune))
+    tune = sample_cohort(arguments.out, "tune", arguments.jobs, every=4)
+    encoder = train_encoder(*train, *tune)
     write_encoder(encoder, arguments.out / "encoder")
 
 
@@ -91,11 +91,11 @@ def write_encoder(encoder: nn.Module, folder: Path) -> None:
     (folder / DESCRIPTION_FILE).write_text(description + "\n", encoding="utf-8")
 
 
-def sample_cohort(out: Path, cohort: str, jobs: int) -> tuple[Tensor, Tensor]:
-    """(n, 256, 256, 3) uint8 patches of a cohort and (n, 5) shares of the classes."""
+def sample_cohort(out: Path, cohort: str, jobs: int, every: int = 1) -> tuple[Tensor, Tensor]:
+    """(n, 256, 256, 3) uint8 patches of every n-th slide, and (n, 5) shares of the classes."""
     with (out / f"{cohort}.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
-    tasks = [(out, cohort, row["slide_id"], seed) for seed, row in enumerate(rows)]
+    tasks = [(out, cohort, row["slide_id"], seed) for seed, row in enumerate(rows[::every])]
     with ProcessPoolExecutor(jobs, multiprocessing.get_context("spawn")) as pool:
         parts = list(pool.map(_sample_slide, tasks, chunksize=4))
     pixels = np.concatenate([part[0] for part in parts])
