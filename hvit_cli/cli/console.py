@@ -170,7 +170,7 @@ def finish(records: Sequence[SlideRecord[Any]]) -> None:
         raise SlideError(failed[0].reason)
     raise SomeSlidesFailedError(
         f"{len(failed)} of {len(records)} slides failed, the rest is done",
-        found="; ".join(row.reason for row in failed[:3]) + ("; …" if len(failed) > 3 else ""),
+        where=", ".join(row.slide_id for row in failed[:5]) + (", …" if len(failed) > 5 else ""),
         hint="status.csv in the work folder, which has every reason",
     )
 

@@ -15,6 +15,7 @@ import typer
 from hvit_cli.settings import (
     Attention,
     EmbeddingSettings,
+    EncoderInput,
     Grid,
     MissingMask,
     Normalisation,
@@ -130,6 +131,9 @@ Encoder = Annotated[str | None, _option(EmbeddingSettings, "encoder", "--encoder
 EncoderNormalisation = Annotated[
     Normalisation | None,
     _option(EmbeddingSettings, "normalisation", "--normalisation", panel=_MODEL),
+]
+EncoderInputKind = Annotated[
+    EncoderInput, _option(EmbeddingSettings, "encoder_input", "--encoder-input", panel=_MODEL)
 ]
 PrecisionKind = Annotated[
     Precision, _option(EmbeddingSettings, "precision", "--precision", panel=_RUNNING)

@@ -67,7 +67,9 @@ def run_slides(
             try:
                 row, product = step(entry)
             except HvitError as error:
-                row, product = _failed(entry, stage, str(error)), None
+                # An error that does not know its place happened on this slide.
+                reason = str(error) if error.where is not None else f"{entry.path}: {error}"
+                row, product = _failed(entry, stage, reason), None
             except Exception as error:
                 # A bug, or a library's own complaint: the slide fails by name and the
                 # traceback is kept, because the run must reach the slides behind it.

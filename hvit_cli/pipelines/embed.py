@@ -48,7 +48,7 @@ def embed(
     Raises:
         HvitError: Nothing can be done at all (no slides, no encoder).
     """
-    entries = find_slides(sources, exclude=exclude)
+    entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
     if model is None:
         embedder = named_embedder(embedding)
     else:

@@ -103,7 +103,7 @@ def predict(
     entries = (
         [SlideEntry(slide_id=file.stem, path=file) for file in files]
         if files
-        else find_slides(sources, exclude=exclude)
+        else find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
     )
     model = choose_model(request, work, slides=len(entries))
     grader = Grader(model, embedding)

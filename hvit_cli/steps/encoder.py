@@ -48,7 +48,7 @@ def model_embedder(model: ChosenModel, embedding: EmbeddingSettings) -> Embedder
     encoder = load_encoder(
         model.folder.path / identity.file if identity.file else identity.source,
         normalisation=embedding.normalisation or _named_normalisation(identity.normalisation),
-        encoder_input=embedding.encoder_input,
+        encoder_input=identity.encoder_input,
         device=embedding.device,
         precision=embedding.precision,
         architecture=identity.architecture or None,

@@ -19,6 +19,7 @@ from hvit_cli.errors import HvitError, ModelError
 from hvit_cli.settings import (
     AggregatorSettings,
     Attention,
+    EncoderInput,
     ReadingSettings,
     TilingSettings,
     as_recipe,
@@ -43,6 +44,7 @@ class EncoderIdentity:
         normalisation: JSON text of the input's mean and standard deviation.
         precision: Number format of the encoder's arithmetic when it was used.
         architecture: What is needed to build the network from `file`.
+        encoder_input: How patches are fitted to the network: auto, native or resize.
     """
 
     name: str
@@ -52,6 +54,7 @@ class EncoderIdentity:
     normalisation: str
     precision: str
     architecture: dict[str, Any] = field(default_factory=dict)
+    encoder_input: EncoderInput = "auto"
 
 
 @dataclass(frozen=True, kw_only=True)

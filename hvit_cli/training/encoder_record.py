@@ -15,6 +15,7 @@ from safetensors.torch import save_file
 from hvit_cli.errors import ModelError
 from hvit_cli.models.encoders import PatchEncoder, load_encoder
 from hvit_cli.models.local_encoder import WEIGHTS_FILE
+from hvit_cli.settings import EncoderInput
 from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.feature_headers import FeatureHeader
 from hvit_cli.storage.models import MODEL_FILE, EncoderIdentity, ModelFolder, read_model
@@ -54,6 +55,7 @@ def record_encoder(header: FeatureHeader, encoder: str | None, *, copy: bool) ->
         weights_hash=header.encoder_hash,
         normalisation=header.normalisation,
         precision=header.precision,
+        encoder_input=_encoder_input(header),
     )
     if encoder is None:
         return _by_name(identity, header)
@@ -139,3 +141,10 @@ def _require_hash(encoder: PatchEncoder, identity: EncoderIdentity, path: Path) 
             found=encoder.weights_hash[:12],
             wanted=f"{identity.weights_hash[:12]} ({identity.name})",
         )
+
+
+def _encoder_input(header: FeatureHeader) -> EncoderInput:
+    """How patches were fitted to the encoder; features that hvit did not make do not say."""
+    embedded = header.recipe.get("settings", {}).get("embed", {})
+    fitted: EncoderInput = embedded.get("input", {}).get("input", "auto")
+    return fitted
