@@ -18,7 +18,7 @@ SAFE_COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
 """Readable with every kind of colour blindness, and in grey."""
 
 _COLOURS = 256
-_BAND_ROWS = 512
+_BAND_ROWS = 128
 # Weights of red, green and blue in luminance (ITU-R BT.601).
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 

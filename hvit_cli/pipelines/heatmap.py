@@ -295,8 +295,9 @@ def _verdict(model: ChosenModel, grading: Grading) -> Verdict:
     return Verdict(
         attention=model.attention,
         grade=grading.grade,
-        score=grading.score,
-        score_sd=grading.score_sd,
+        # As in the table of predictions.
+        score=round(grading.score, 6),
+        score_sd=None if grading.score_sd is None else round(grading.score_sd, 6),
         members=len(model.members),
         note=model.note,
     )

@@ -200,7 +200,7 @@ def test_the_score_is_that_of_predict(
     (verdict,) = record.product.verdicts
     prediction = predicted(slide, model, tmp_path / "elsewhere", attention)
     assert verdict.attention == prediction.attention == attention
-    assert round(verdict.score, 6) == prediction.score
+    assert verdict.score == prediction.score
     assert verdict.grade == prediction.grade
 
 
@@ -250,7 +250,7 @@ def test_side_by_side_shows_what_each_kind_of_attention_says_alone(
     (record,) = run([slide], side_by_side=True, scores=numbers, out=tmp_path / "both.jpg")
     for verdict in record.product.verdicts:
         prediction = predicted(slide, model, tmp_path / "elsewhere", verdict.attention)
-        assert round(verdict.score, 6) == prediction.score
+        assert verdict.score == prediction.score
     assert [v.attention for v in record.product.verdicts] == ["masked", "plain"]
     run([slide], "masked", scores=alone, work=WorkFolder(tmp_path / "third"))
     with np.load(numbers) as both, np.load(alone) as masked:
@@ -295,7 +295,7 @@ def test_several_models_are_averaged_and_their_spread_is_told(
     (verdict,) = record.product.verdicts
     prediction = predicted(slide, several, tmp_path / "elsewhere", "masked")
     assert verdict.members == 3
-    assert round(verdict.score_sd, 6) == prediction.score_sd
+    assert verdict.score_sd == prediction.score_sd
 
 
 def test_a_watermark_reaches_the_picture(run: Runner, slide: Path, tmp_path: Path) -> None:
