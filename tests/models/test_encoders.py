@@ -104,6 +104,13 @@ def test_input_is_native_where_tokens_fit_and_resized_otherwise(
     with torch.no_grad():
         expected = auto(small.clamp(0, 1))
     np.testing.assert_allclose(resize.embed(patches), expected, atol=1e-5)
+    edges = np.zeros((1, 20, 20, 3), np.uint8)
+    edges[:, :, 10:] = 255  # bicubic overshoots at an edge; pixels stay within 0-1
+    seen: list[torch.Tensor] = []
+    hook = network.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0]))
+    PatchEncoder(network, SPEC, normalisation="none").embed(edges)
+    hook.remove()
+    assert (seen[0].shape[-1], float(seen[0].min()), float(seen[0].max())) == (32, 0, 1)
     native = PatchEncoder(network, SPEC, encoder_input="native")
     with pytest.raises(ModelError, match="multiple of 16 px"):
         native.embed(patches[:, :40, :40])
