@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from hvit_cli import __version__
 from hvit_cli.cli import (
     console,
+    demo,
     embed,
     encoders,
     heatmap,
@@ -80,5 +81,6 @@ for _command in (
     train.train,
     predict.predict,
     heatmap.heatmap,
+    demo.demo,
 ):
     app.command()(_command)
