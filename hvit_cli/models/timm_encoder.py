@@ -70,6 +70,13 @@ def load_timm(name: str) -> tuple[TimmEncoder, EncoderSpec]:
         key: _layer(value) if key in ("mlp_layer", "act_layer") else value
         for key, value in (known.timm_arguments if known else {}).items()
     }
+    if ":" not in name and not timm.is_model(name.split(".")[0]):
+        raise ModelError(
+            "there is no such encoder",
+            where=name,
+            wanted="a file, a folder, hf-hub:owner/name or a timm name",
+            hint="hvit encoders for a list",
+        )
     if not name.startswith("local-dir:"):
         _require_hub(name)
     with _quiet_hub():

@@ -101,7 +101,6 @@ def test_a_hub_that_cannot_be_reached_is_told_at_once(monkeypatch: pytest.Monkey
     [
         ("vit_small_patch16_224.dino", "LocalEntryNotFoundError"),
         ("hf-hub:nobody/nothing", "LocalEntryNotFoundError"),
-        ("vit_nonexistent", "Unknown model"),
         ("vit_small_patch16_18x2_224", "No pretrained weights exist"),
         ("vit_small_patch16_224.nonsense", "Invalid pretrained tag"),
     ],
@@ -115,6 +114,15 @@ def test_without_pretrained_weights_there_is_no_encoder(
         load_encoder(name)
     assert str(caught.value).startswith(f"{name}: the encoder cannot be loaded")
     assert reason in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["vit_nonexistent", "folder/that/is/not.there", ""])
+def test_a_name_of_nothing_is_told_without_asking_the_hub(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="no such encoder|folder is no encoder"):
+        load_encoder(name)
 
 
 @pytest.mark.parametrize("spec", KNOWN_ENCODERS, ids=lambda spec: spec.name)
