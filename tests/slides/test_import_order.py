@@ -19,7 +19,8 @@ found = {}
 for entry in find_slides([Path(sys.argv[1])]):
     with open_slide(entry.path, require_spacing=False) as slide:
         pixels = int(slide.thumbnail(64).sum())
-        found[entry.slide_id] = [slide.vendor, slide.spacing.spacing_um, slide.geometry.sizes, pixels]
+        spacing_um = slide.spacing.spacing_um
+        found[entry.slide_id] = [slide.vendor, spacing_um, slide.geometry.sizes, pixels]
 print(json.dumps(found))
 """
 
