@@ -121,7 +121,7 @@ def test_a_name_of_nothing_is_told_without_asking_the_hub(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(ModelError, match="no such encoder|folder is no encoder"):
+    with pytest.raises(ModelError, match=r"no such encoder|folder is no encoder"):
         load_encoder(name)
 
 
