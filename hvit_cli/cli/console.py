@@ -86,7 +86,19 @@ def follow(records: Iterable[SlideRecord[T]], stage: str) -> list[SlideRecord[T]
     """Shows each slide as it is done and returns all records.
 
     On a terminal a bar counts the slides; elsewhere every slide is one plain line.
+
+    Raises:
+        SlideError: The run was over a single slide, and it failed.
     """
+    from hvit_cli.errors import SlideError
+
+    done = _followed(records, stage)
+    if len(done) == 1 and done[0].row.status == "failed":
+        raise SlideError(done[0].row.reason)
+    return done
+
+
+def _followed(records: Iterable[SlideRecord[T]], stage: str) -> list[SlideRecord[T]]:
     console = _stderr()
     if not console.is_terminal:
         return [_said(record) for record in records]
@@ -104,17 +116,17 @@ def follow(records: Iterable[SlideRecord[T]], stage: str) -> list[SlideRecord[T]
             progress.update(
                 task, total=record.total, completed=record.number, slide=escape(record.row.slide_id)
             )
-            if record.row.status == "failed":
+            if record.row.status == "failed" and record.total > 1:
                 progress.console.print(f"[bold red]failed[/] {escape(_line(record.row))}")
             done.append(record)
     return done
 
 
 def _said(record: SlideRecord[T]) -> SlideRecord[T]:
-    note(
-        f"[{record.number}/{record.total}] {record.row.stage} {record.row.status} "
-        f"{_line(record.row)}"
-    )
+    row = record.row
+    # The reason of a single slide's failure is the command's error, said once.
+    if row.status != "failed" or record.total > 1:
+        note(f"[{record.number}/{record.total}] {row.stage} {row.status} {_line(row)}")
     return record
 
 
@@ -156,18 +168,16 @@ def say_status(records: Sequence[SlideRecord[Any]]) -> None:
 
 
 def finish(records: Sequence[SlideRecord[Any]]) -> None:
-    """Ends the command: exit code 3 when some slides failed, 1 when a run of one did.
+    """Ends the command after its results are printed.
 
     Raises:
-        HvitError: At least one slide failed.
+        SomeSlidesFailedError: At least one slide failed.
     """
-    from hvit_cli.errors import SlideError, SomeSlidesFailedError
+    from hvit_cli.errors import SomeSlidesFailedError
 
     failed = [record.row for record in records if record.row.status == "failed"]
     if not failed:
         return
-    if len(records) == 1:
-        raise SlideError(failed[0].reason)
     raise SomeSlidesFailedError(
         f"{len(failed)} of {len(records)} slides failed, the rest is done",
         where=", ".join(row.slide_id for row in failed[:5]) + (", …" if len(failed) > 5 else ""),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from hvit_cli.errors import DamagedFileError
 from hvit_cli.settings import ReadingSettings, TilingSettings, TissueSettings, as_recipe
-from hvit_cli.slides.geometry import ReadingPlan, plan_reading
+from hvit_cli.slides.geometry import ReadingPlan
 from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.slides.reader import Slide
 from hvit_cli.steps.picture import draw_without_regions, write_picture
@@ -87,7 +87,7 @@ def make_tiles(
         RecipeError: A product exists with another recipe and `overwrite` is false.
         PixelError: The slide cannot be decoded.
     """
-    plan = plan_reading(slide.geometry, reading.spacing_um, reading.spacing_tolerance)
+    plan = slide.plan(reading)
     found = make_mask(slide, entry, tissue, work, overwrite=overwrite)
     if found.mask is None or found.status != "done":
         draw_without_regions(slide, found, work)
