@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import cv2
@@ -91,6 +92,7 @@ def write_model_folder(folder: Path, attentions: tuple[str, ...]) -> Path:
         torch.nn.init.normal_(parameter, std=0.2)
     encoder = PatchEncoder(encoder.network, spec)
     save_file(encoder.network.state_dict(), folder / "encoder.safetensors")
+    (folder / "encoder.json").write_text(json.dumps(encoder.architecture))
     members = []
     for number, attention in enumerate(attentions):
         torch.manual_seed(10 + number)
