@@ -4,7 +4,7 @@
 
 The same as, for each cohort (training and tuning slides share a work folder),
 
-    hvit embed slides/train slides/tune --plain --encoder encoder -w work/fit
+    hvit embed slides/train slides/tune --plain --encoder encoder --precision bfloat16 -w work/fit
 
 Plain features serve masked training, too: the tissue fraction of each patch is stored.
 """
@@ -16,7 +16,13 @@ import time
 from pathlib import Path
 
 from hvit_cli.pipelines.embed import embed
-from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TilingSettings, TissueSettings
+from hvit_cli.settings import (
+    EmbeddingSettings,
+    Precision,
+    ReadingSettings,
+    TilingSettings,
+    TissueSettings,
+)
 from hvit_cli.storage.work import WorkFolder
 
 WORK_FOLDERS = {"fit": ("train", "tune"), "held_plain": ("held_plain",), "held_dot": ("held_dot",)}
@@ -27,12 +33,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("out", type=Path, help="the folder that 1_draw_cohort.py filled")
     parser.add_argument("--only", nargs="+", default=list(WORK_FOLDERS), choices=WORK_FOLDERS)
+    parser.add_argument("--precision", default="bfloat16", help="float32 takes twice as long")
     arguments = parser.parse_args()
     for name in arguments.only:
-        embed_cohorts(arguments.out, name)
+        embed_cohorts(arguments.out, name, arguments.precision)
 
 
-def embed_cohorts(out: Path, name: str) -> None:
+def embed_cohorts(out: Path, name: str, precision: Precision) -> None:
     """Embeds the slides of one work folder; says how many patches a second."""
     started, slides, patches = time.perf_counter(), 0, 0
     for record in embed(
@@ -42,7 +49,9 @@ def embed_cohorts(out: Path, name: str) -> None:
         reading=ReadingSettings(),
         tissue=TissueSettings(),
         tiling=TilingSettings(),
-        embedding=EmbeddingSettings(encoder=str(out / "encoder"), attention="plain"),
+        embedding=EmbeddingSettings(
+            encoder=str(out / "encoder"), attention="plain", precision=precision
+        ),
     ):
         if record.row.status != "done":
             raise SystemExit(f"{record.row.slide_id}: {record.row.status} {record.row.reason}")
