@@ -2,14 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from PIL import Image
 
 from hvit_cli.pipelines.demo import DemoFile, DemoResult, demo
 from hvit_cli.settings import EmbeddingSettings
 
 
-@pytest.mark.slow
 def test_the_demonstration_writes_what_it_names_and_finds_what_was_drawn(tmp_path: Path) -> None:
     records = list(demo(tmp_path / "demo", seed=None, embedding=EmbeddingSettings(device="cpu")))
     files = [record for record in records if isinstance(record, DemoFile)]
