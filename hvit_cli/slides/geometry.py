@@ -81,7 +81,7 @@ class ReadingPlan:
 def plan_reading(
     geometry: SlideGeometry, spacing_um: float, tolerance: float, *, where: object = None
 ) -> ReadingPlan:
-    """Chooses the level from which a target spacing is read (DESIGN section 3, spacing).
+    """Chooses the level from which a target spacing is read.
 
     The level whose spacing is nearest to the target serves as it is when it lies within the
     tolerance. Otherwise the coarsest level that is finer than the target is reduced.

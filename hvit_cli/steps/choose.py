@@ -59,7 +59,7 @@ class ChosenModel:
 
 
 def choose_model(request: ModelRequest, work: WorkFolder, *, slides: int) -> ChosenModel:
-    """Finds the model to use (DESIGN section 5, "Which model").
+    """Finds the model to use: the named one, the only one at hand, or for one slide the demo's.
 
     Args:
         request: What the user said.

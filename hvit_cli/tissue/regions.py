@@ -1,4 +1,4 @@
-"""Where the regions of a slide lie (DESIGN section 3, regions).
+"""Where the regions of a slide lie.
 
 Tissue components whose regions would overlap are merged into islands. Each island has its own
 grid, anchored at the top-left corner of its bounding box, so that the grid of one core does
