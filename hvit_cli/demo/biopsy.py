@@ -13,7 +13,6 @@ from hvit_cli.demo.glands import STYLES, draw_glands
 from hvit_cli.demo.gleason import (
     TISSUE_PATTERNS,
     TUMOUR_PATTERNS,
-    Gleason,
     Pattern,
     gleason_of_areas,
     isup_of_areas,
@@ -26,6 +25,7 @@ from hvit_cli.demo.scanner import Scanner, scanner_named
 from hvit_cli.demo.sheets import draw_sheets
 from hvit_cli.demo.stain import Staining, stained
 from hvit_cli.demo.territory import Classes, areas_mm2, enlarged, grow
+from hvit_cli.training.gleason import Gleason
 
 Raster = npt.NDArray[np.uint8]
 

@@ -8,14 +8,12 @@ one pattern counts it twice.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
 
 from hvit_cli.errors import LabelError
+from hvit_cli.training.gleason import Gleason
 
 MIN_SECONDARY_SHARE = 0.05
-
-_ISUP_OF_SUM = {6: 1, 8: 4, 9: 5, 10: 5}
 
 
 class Pattern(IntEnum):
@@ -30,34 +28,6 @@ class Pattern(IntEnum):
 
 TISSUE_PATTERNS = (Pattern.BENIGN, Pattern.GLEASON_3, Pattern.GLEASON_4, Pattern.GLEASON_5)
 TUMOUR_PATTERNS = TISSUE_PATTERNS[1:]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gleason:
-    """Primary and secondary pattern of a tumour.
-
-    Raises:
-        LabelError: A pattern is none of 3, 4, 5.
-    """
-
-    primary: int
-    secondary: int
-
-    def __post_init__(self) -> None:
-        for pattern in (self.primary, self.secondary):
-            if pattern not in TUMOUR_PATTERNS:
-                raise LabelError("no such Gleason pattern", found=pattern, wanted="3, 4 or 5")
-
-    def __str__(self) -> str:
-        return f"{int(self.primary)}+{int(self.secondary)}"
-
-    @property
-    def isup(self) -> int:
-        """ISUP grade group, 1 to 5."""
-        total = self.primary + self.secondary
-        if total == 7:
-            return 2 if self.primary == 3 else 3
-        return _ISUP_OF_SUM[total]
 
 
 def gleason_of_areas(area: Mapping[int, float]) -> Gleason | None:

@@ -9,11 +9,14 @@ from pathlib import Path
 
 from hvit_cli.errors import LabelError
 from hvit_cli.storage.tables import read_table
+from hvit_cli.training.gleason import ACCEPTED, isup_of_text
 from hvit_cli.training.metrics import ISUP_GRADES
 from hvit_cli.training.problems import Problem, problem, refuse
 
 ID_HEADINGS = ("slide_id", "image_id", "slide", "wsi")
 LABEL_HEADINGS = ("label", "isup_grade", "isup")
+# Looked for where no column has one of the headings above: a table may hold both.
+GLEASON_HEADINGS = ("gleason_score", "gleason")
 _ABSENT = {"", "na", "n/a", "nan", "none", "null"}
 
 Row = dict[str, str]
@@ -66,12 +69,14 @@ def read_labels(
     """Reads a table of labels and gathers its problems without raising them.
 
     Columns are separated by commas, semicolons or tabs, whichever the heading holds most of.
-    A label is a whole number ("3", and "3.0" as pandas writes it beside missing values).
+    A label is a whole number ("3", and "3.0" as pandas writes it beside missing values), or a
+    Gleason score ("3+4", "negative") where the classes are the six ISUP grades.
 
     Args:
         path: The table, a CSV file with a heading.
         id_column: Heading of the slide ids; None looks for one of `ID_HEADINGS`.
-        label_column: Heading of the labels; None looks for one of `LABEL_HEADINGS`.
+        label_column: Heading of the labels; None looks for one of `LABEL_HEADINGS`, then
+            of `GLEASON_HEADINGS`.
         grades: Number of classes; labels run from 0 to one less.
 
     Raises:
@@ -80,7 +85,10 @@ def read_labels(
     """
     heading, body = _read_table(path)
     identity = _choose(path, heading, id_column, ID_HEADINGS, "--id-column")
-    labelling = _choose(path, heading, label_column, LABEL_HEADINGS, "--label-column")
+    usual: tuple[str, ...] = LABEL_HEADINGS
+    if grades == ISUP_GRADES and not any(name.casefold() in usual for name in heading):
+        usual += GLEASON_HEADINGS
+    labelling = _choose(path, heading, label_column, usual, "--label-column")
     return _label_table(path, body, identity, labelling, grades)
 
 
@@ -152,16 +160,20 @@ def _label_table(
             *problem("rows without an id", nameless),
             *problem("ids that occur more than once", dict.fromkeys(twice)),
             *problem("ids without a label", missing),
-            *problem(f"unknown grades, wanted 0 to {grades - 1}", unknown),
+            *problem(f"unknown grades, wanted {_wanted(grades)}", unknown),
         ),
     )
+
+
+def _wanted(grades: int) -> str:
+    return f"0 to {grades - 1}" + (f" or {ACCEPTED}" if grades == ISUP_GRADES else "")
 
 
 def _grade(text: str, grades: int) -> int | None:
     try:
         value = float(text)
     except ValueError:
-        return None
+        return isup_of_text(text) if grades == ISUP_GRADES else None
     return int(value) if value.is_integer() and 0 <= value < grades else None
 
 

@@ -4,8 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hvit_cli.demo.gleason import Gleason, gleason_of_areas, isup_of_areas
+from hvit_cli.demo.gleason import gleason_of_areas, isup_of_areas
 from hvit_cli.errors import LabelError
+from hvit_cli.training.gleason import Gleason
 
 # The table of the ISUP consensus (2014), written out.
 ISUP = {

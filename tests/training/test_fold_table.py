@@ -72,7 +72,7 @@ def test_all_problems_are_reported_together(tmp_path: Path) -> None:
     message = str(caught.value)
     for said in (
         "1 ids that occur more than once (a)",
-        "1 unknown grades, wanted 0 to 5 (b has '9')",
+        "1 unknown grades, wanted 0 to 5 or 3+3 to 5+5, 0+0 or negative (b has '9')",
         "2 slides whose fold is no whole number (c has '1.5', f has '-1')",
         "1 slides in a fold and in a test set (d)",
         "1 slides in neither a fold nor a test set (e)",

@@ -38,6 +38,25 @@ def test_panda_as_it_is(data: Path) -> None:
     )
 
 
+def test_gleason_scores_become_isup_grades(tmp_path: Path) -> None:
+    text = "slide_id,gleason_score\na,negative\nb,0+0\nc,4+3\nd,5 + 4\n"
+    assert require_sound(read_labels(table(tmp_path, text))).labels == {
+        "a": 0,
+        "b": 0,
+        "c": 3,
+        "d": 5,
+    }
+    both = table(tmp_path, "slide_id,isup_grade,gleason_score\na,2,4+3\n")
+    assert read_labels(both).labels == {"a": 2}
+    assert read_labels(both, label_column="gleason_score").labels == {"a": 3}
+
+
+def test_gleason_scores_are_no_labels_of_other_classes(tmp_path: Path) -> None:
+    path = table(tmp_path, "slide_id,label\na,1\nb,3+3\n")
+    with pytest.raises(LabelError, match=r"wanted 0 to 1 \(b has '3\+3'\)"):
+        require_sound(read_labels(path, grades=2))
+
+
 def test_given_headings(tmp_path: Path) -> None:
     path = table(tmp_path, "case,slide_id,label,second_read\na,1,0,5\nb,2,1,4\n")
     labels = read_labels(path, id_column="case", label_column="second_read")
@@ -45,14 +64,17 @@ def test_given_headings(tmp_path: Path) -> None:
 
 
 def test_all_problems_of_a_table_are_reported_together(tmp_path: Path) -> None:
-    text = "slide_id,label\na,0\nb\nc,nan\nd,7\ne,3+4\nf,2.5\na,0\na,1\n,3\nh,-1\n"
+    text = "slide_id,label\na,0\nb\nc,nan\nd,7\ne,7\nf,2.5\na,0\na,1\n,3\nh,-1\n"
     with pytest.raises(LabelError) as caught:
         require_sound(read_labels(table(tmp_path, text)))
     message = str(caught.value)
     assert "1 rows without an id (row 9)" in message
     assert "1 ids that occur more than once (a)" in message
     assert "2 ids without a label (b, c)" in message
-    assert "4 unknown grades, wanted 0 to 5 (d has '7', e has '3+4', f has '2.5', …)" in message
+    assert (
+        "4 unknown grades, wanted 0 to 5 or 3+3 to 5+5, 0+0 or negative "
+        "(d has '7', e has '7', f has '2.5', …)" in message
+    )
     assert "\n" not in message
 
 
