@@ -1,0 +1,56 @@
+"""Single tensors in `torch.save` files, read without running anything they contain."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from hvit_cli.errors import StorageError
+from hvit_cli.storage.atomic import whole_file
+
+
+def read_tensor(path: Path) -> npt.NDArray[Any]:
+    """The one tensor of a file, as an array; bfloat16 becomes float32.
+
+    Raises:
+        StorageError: The file cannot be read or holds something else.
+    """
+    import torch
+
+    try:
+        with warnings.catch_warnings():
+            # PyTorch warns of unusual pickle protocols before it reads or refuses them.
+            warnings.simplefilter("ignore")
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except Exception as error:  # a damaged archive raises whatever its wrong byte leads to
+        raise StorageError(
+            "the file is damaged or holds more than a tensor", where=path, wanted="one tensor"
+        ) from error
+    if not isinstance(content, torch.Tensor):
+        raise StorageError("the file holds no tensor", where=path, found=type(content).__name__)
+    tensor = content.detach()
+    return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
+
+
+def write_tensor(path: Path, array: npt.NDArray[Any]) -> None:
+    """Writes an array as a tensor of its own type, whole or not at all."""
+    import torch
+
+    with whole_file(path) as temporary:
+        torch.save(torch.from_numpy(np.ascontiguousarray(array)), temporary)
+
+
+def read_npy(path: Path) -> npt.NDArray[Any]:
+    """The array of a .npy file, without pickled objects.
+
+    Raises:
+        StorageError: The file cannot be read.
+    """
+    try:
+        return np.asarray(np.load(path, allow_pickle=False))
+    except (OSError, ValueError, EOFError) as error:
+        raise StorageError("this .npy file cannot be read", where=path, found=error) from error
