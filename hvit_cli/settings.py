@@ -28,6 +28,9 @@ Normalisation = Literal["imagenet", "half", "none"]
 EncoderInput = Literal["auto", "native", "resize"]
 Scale = Literal["relative", "rank", "minmax", "raw"]
 Combine = Literal["region", "region×slide"]
+Task = Literal["isup", "ordinal", "binary"]
+Objective = Literal["regression", "classification", "ordinal"]
+Head = Literal["linear", "ranks"]
 
 
 def _require(holds: bool, field: str, found: object, wanted: str) -> None:
@@ -280,6 +283,9 @@ class AggregatorSettings:
     outputs: int = 1
     """Numbers that the last layer returns."""
 
+    head: Head = "linear"
+    """Last layer: one weight vector per output (linear), or one for all and a bias each (ranks)."""
+
     def __post_init__(self) -> None:
         for field in (
             "patch_dim",
@@ -338,6 +344,80 @@ class AggregatorSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SplitSettings:
+    """How slides are divided into folds and a test set."""
+
+    folds: int = 5
+    """Parts of cross-validation; each tunes once while the others train."""
+
+    stratify: tuple[str, ...] = ("label",)
+    """What every part holds in equal shares: label, or label and columns of the table."""
+
+    test_fraction: float = 0.0
+    """Share of the slides set aside for testing before the folds are drawn."""
+
+    seed: int = 0
+    """Seed of everything drawn at random."""
+
+    def __post_init__(self) -> None:
+        _require(isinstance(self.folds, int) and self.folds >= 2, "folds", self.folds, "2 or more")
+        _require(
+            bool(self.stratify) and len(set(self.stratify)) == len(self.stratify),
+            "stratify",
+            ",".join(self.stratify),
+            "label, or names of columns with commas between them",
+        )
+        _require(
+            _is_share(self.test_fraction) and self.test_fraction < 1,
+            "test_fraction",
+            self.test_fraction,
+            "from 0 to below 1",
+        )
+        _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "0 or more")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TaskSettings:
+    """What a label is, and by which loss the model learns it."""
+
+    task: Task = "isup"
+    """ISUP grades 0-5 (isup), other ordered classes (ordinal), or no and yes (binary)."""
+
+    objective: Objective = "regression"
+    """Squared error (regression), cross-entropy (classification), or ranks as CORAL (ordinal)."""
+
+    grades: int = 6
+    """Number of classes; labels run from 0 to one less."""
+
+    def __post_init__(self) -> None:
+        _require(
+            isinstance(self.grades, int) and 2 <= self.grades <= 100,
+            "grades",
+            self.grades,
+            "2 to 100 classes",
+        )
+        fixed = {"isup": 6, "binary": 2}.get(self.task)
+        if fixed is not None and self.grades != fixed:
+            raise SettingsError(
+                f"the task {self.task} has {fixed} classes",
+                where="--grades",
+                found=self.grades,
+                hint="--task ordinal",
+            )
+
+    @property
+    def outputs(self) -> int:
+        """Numbers that the network returns for this objective."""
+        counts = {"regression": 1, "classification": self.grades, "ordinal": self.grades - 1}
+        return counts[self.objective]
+
+    @property
+    def head(self) -> Head:
+        """The last layer of this objective."""
+        return "ranks" if self.objective == "ordinal" else "linear"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How the aggregator is trained; the defaults are the paper's."""
 
@@ -346,6 +426,9 @@ class TrainingSettings:
 
     epochs: int = 50
     """Passes over the training slides."""
+
+    patience: int | None = None
+    """Epochs without a better one after which training ends; nothing trains to the last."""
 
     learning_rate: float = 2e-4
     """Learning rate of Adam."""
@@ -384,6 +467,12 @@ class TrainingSettings:
         for field in ("epochs", "step_epochs", "batch_slides", "micro_batch_tokens"):
             value = getattr(self, field)
             _require(isinstance(value, int) and value >= 1, field, value, "1 or more")
+        _require(
+            self.patience is None or (isinstance(self.patience, int) and self.patience >= 1),
+            "patience",
+            self.patience,
+            "1 or more",
+        )
         _require(_is_positive(self.learning_rate), "learning_rate", self.learning_rate, "above 0")
         _require(
             math.isfinite(self.weight_decay) and self.weight_decay >= 0,

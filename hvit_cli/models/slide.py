@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hvit_cli.settings import AggregatorSettings
@@ -29,6 +30,23 @@ class GatedAttentionPool(nn.Module):
             logits = logits.masked_fill(~present, float("-inf"))
         weights = logits.softmax(dim=-1)
         return torch.einsum("sm,smc->sc", weights, x), weights
+
+
+class RankLinear(nn.Linear):
+    """One weight vector for all outputs and a bias for each.
+
+    Outputs then differ by their biases alone, so that the ranks of an ordinal model (is the
+    grade above 0, above 1, …) never contradict each other once the biases descend.
+    Source: Cao, Mirjalili and Raschka (2020), CORAL.
+    """
+
+    def __init__(self, dim: int, outputs: int) -> None:
+        super().__init__(dim, 1)
+        self.bias = nn.Parameter(torch.zeros(outputs))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(…, D) → (…, outputs)."""
+        return F.linear(x, self.weight) + self.bias
 
 
 class SlideTransformer(nn.Module):
@@ -60,7 +78,8 @@ class SlideTransformer(nn.Module):
         self.rho = nn.Linear(dim, dim)
         self.act = nn.ReLU()
         self.drop = nn.Dropout(settings.dropout)
-        self.classifier = nn.Linear(dim, settings.outputs)
+        head = RankLinear if settings.head == "ranks" else nn.Linear
+        self.classifier = head(dim, settings.outputs)
 
     def forward(self, x: Tensor, present: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Scores slides.

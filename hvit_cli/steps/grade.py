@@ -20,6 +20,7 @@ from hvit_cli.settings import EmbeddingSettings
 from hvit_cli.steps.choose import ChosenModel
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.training.metrics import grade_of
+from hvit_cli.training.objectives import score_of
 
 _LOG = logging.getLogger(__name__)
 
@@ -30,7 +31,7 @@ class Grading:
 
     Attributes:
         score: Mean of the members' scores, not clipped.
-        grade: The score, rounded half to even and kept within 0-5.
+        grade: The score, rounded half to even and kept within the classes (0-5 for ISUP).
         member_scores: One score per member.
         visible: (P,) rows of the feature file that the model saw.
         patch_attention: (P_visible, H) attention from CLS to each visible patch in the last
@@ -91,11 +92,12 @@ class Grader:
         visible = features.visible(self.model.attention)
         bag = patch_bag(features, visible).to(self.device)
         outputs = [model([bag], with_attention=with_attention) for model in self.aggregators]
-        scores = tuple(float(output.score[0, 0]) for output in outputs)
+        task = self.model.folder.task
+        scores = tuple(float(score_of(output.score, task)[0]) for output in outputs)
         score = float(np.mean(scores))
         return Grading(
             score=score,
-            grade=int(grade_of([score])[0]),
+            grade=int(grade_of([score], task.grades)[0]),
             member_scores=scores,
             visible=visible,
             patch_attention=_mean(

@@ -21,6 +21,7 @@ from hvit_cli.settings import (
     Attention,
     EncoderInput,
     ReadingSettings,
+    TaskSettings,
     TilingSettings,
     as_recipe,
     from_recipe,
@@ -66,6 +67,7 @@ class ModelMember:
         sha256: SHA-256 of that file.
         attention: The attention it was trained with.
         fold: The fold it was tuned on, or nothing.
+        seed: The seed of its weights, where several were trained; else nothing.
         metrics: Numbers measured while training, best epoch first of all.
     """
 
@@ -73,6 +75,7 @@ class ModelMember:
     sha256: str
     attention: Attention
     fold: int | None = None
+    seed: int | None = None
     metrics: dict[str, Any] = field(default_factory=dict)
 
 
@@ -92,6 +95,7 @@ class ModelFolder:
         aggregator: Sizes of the region and slide Transformers.
         members: The trained aggregators; several of one attention are an ensemble.
         training: Settings, slide list and label hash of the training, as plain values.
+        task: What its outputs mean; models written before it was recorded regress ISUP grades.
     """
 
     path: Path
@@ -105,6 +109,7 @@ class ModelFolder:
     aggregator: AggregatorSettings
     members: tuple[ModelMember, ...]
     training: dict[str, Any] = field(default_factory=dict)
+    task: TaskSettings = field(default_factory=TaskSettings)
 
     def members_for(self, attention: Attention) -> tuple[ModelMember, ...]:
         """The aggregators trained with `attention`; empty if there are none."""
@@ -144,6 +149,7 @@ def write_model(model: ModelFolder) -> None:
         "reading": as_recipe(model.reading),
         "tiling": as_recipe(model.tiling),
         "aggregator": as_recipe(model.aggregator),
+        "task": as_recipe(model.task),
         "members": [as_recipe(member) for member in model.members],
         "training": model.training,
     }
@@ -206,6 +212,7 @@ def _model(folder: Path, description: dict[str, Any]) -> ModelFolder:
         aggregator=from_recipe(AggregatorSettings, description["aggregator"]),
         members=members,
         training=dict(description["training"]),
+        task=from_recipe(TaskSettings, description.get("task", {})),
     )
 
 

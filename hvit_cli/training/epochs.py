@@ -18,13 +18,15 @@ class EpochRecord:
 
     Attributes:
         epoch: Number of the epoch, from 1.
-        train_loss: Mean squared error over the slides drawn, dropout active.
-        tune_loss: Mean squared error over the tuning slides.
+        train_loss: Mean loss over the slides drawn, dropout active.
+        tune_loss: Mean loss over the tuning slides.
         tune_kappa: Quadratic weighted kappa over the tuning slides; None where undefined.
         tune_mae: Mean absolute error of the score over the tuning slides.
         learning_rate: Learning rate of the epoch.
         seconds: Wall-clock time of the epoch.
         best: Whether no earlier epoch was better.
+        tune_auroc: Area under the ROC curve over the tuning slides, of a binary task; None
+            for other tasks and where undefined.
     """
 
     epoch: int
@@ -35,15 +37,16 @@ class EpochRecord:
     learning_rate: float
     seconds: float
     best: bool
+    tune_auroc: float | None = None
 
     @property
     def merit(self) -> tuple[float, float]:
         """What the best epoch has most of: tuning kappa, and on a tie the lower tuning loss.
 
-        An undefined kappa is worse than any.
+        A binary task is judged by its AUROC instead. An undefined value is worse than any.
         """
-        kappa = -math.inf if self.tune_kappa is None else self.tune_kappa
-        return kappa, -self.tune_loss
+        judged = self.tune_kappa if self.tune_auroc is None else self.tune_auroc
+        return -math.inf if judged is None else judged, -self.tune_loss
 
 
 def best_epoch(records: Sequence[EpochRecord]) -> EpochRecord | None:
@@ -82,6 +85,7 @@ def read_metrics(path: Path) -> list[EpochRecord]:
                 learning_rate=float(row["learning_rate"]),
                 seconds=float(row["seconds"]),
                 best=row["best"] == "True",
+                tune_auroc=float(row["tune_auroc"]) if row.get("tune_auroc") else None,
             )
             for row in rows
         ]

@@ -2,7 +2,7 @@
 
 Protocol of the paper: region and slide Transformers trained together, mean squared error on
 the ISUP grade, Adam, the learning rate halved every 20 epochs, and the epoch with the best
-tuning kappa kept.
+tuning kappa kept. Other losses are in `training.objectives`.
 """
 
 from __future__ import annotations
@@ -18,36 +18,38 @@ from torch import Tensor
 
 from hvit_cli.errors import LabelError, ModelError
 from hvit_cli.models.aggregator import Aggregator
-from hvit_cli.settings import AggregatorSettings, TrainingSettings
+from hvit_cli.settings import AggregatorSettings, TaskSettings, TrainingSettings
 from hvit_cli.training.bags import ReadBag, read_ahead
 from hvit_cli.training.epochs import EpochRecord, best_epoch
 from hvit_cli.training.folds import Fold
-from hvit_cli.training.gradients import accumulate_gradients, device_of, scores_of
-from hvit_cli.training.metrics import (
-    grade_of,
-    mean_absolute_error,
-    mean_squared_error,
-    quadratic_kappa,
-)
+from hvit_cli.training.gradients import accumulate_gradients, device_of, outputs_of
+from hvit_cli.training.metrics import auroc, grade_of, mean_absolute_error, quadratic_kappa
+from hvit_cli.training.objectives import loss_sum, mean_outputs, score_of
 from hvit_cli.training.sampling import batches, dropout_seed, epoch_order
+from hvit_cli.training.workers import ALONE, Workers
 
 Weights = dict[str, Tensor]
+_ISUP = TaskSettings()
 
 
 def new_aggregator(
-    settings: AggregatorSettings, training: TrainingSettings, labels: Sequence[int]
+    settings: AggregatorSettings,
+    training: TrainingSettings,
+    labels: Sequence[int],
+    task: TaskSettings = _ISUP,
 ) -> Aggregator:
     """An aggregator with fresh weights, a function of the seed alone.
 
     Every layer keeps the initialisation of its module. With `mean_label_bias` the last
-    layer's bias starts at the mean label, which spares the first epochs the way up from 0.
+    layer's bias starts at what the labels are on average, which spares the first epochs the
+    way up from 0.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
         aggregator = Aggregator(settings)
     if training.mean_label_bias:
         with torch.no_grad():
-            aggregator.slide_transformer.classifier.bias.fill_(sum(labels) / len(labels))
+            aggregator.slide_transformer.classifier.bias.copy_(mean_outputs(labels, task))
     return aggregator
 
 
@@ -67,6 +69,8 @@ class Training:
         fold: Which slides train and which tune.
         read_bag: Gives the visible patches of a slide.
         settings: How to train.
+        task: What the labels are and which loss teaches them.
+        workers: The processes that train this model together.
         watch: Called with the number of slides of the epoch seen so far, after each step.
 
     Raises:
@@ -80,6 +84,8 @@ class Training:
         read_bag: ReadBag,
         settings: TrainingSettings,
         *,
+        task: TaskSettings = _ISUP,
+        workers: Workers = ALONE,
         watch: Callable[[int], None] | None = None,
     ) -> None:
         if len(set(fold.train.values())) < 2:
@@ -89,6 +95,8 @@ class Training:
             )
         self.aggregator = aggregator
         self.settings = settings
+        self.task = task
+        self.workers = workers
         self.records: list[EpochRecord] = []
         self.best_weights: Weights = _copy(aggregator.state_dict())
         self._fold = fold
@@ -99,13 +107,20 @@ class Training:
         self._trained = [p for p in aggregator.parameters() if p.requires_grad]
         # Adam with weight decay added to the gradient, as the original; not AdamW.
         self._optimiser = torch.optim.Adam(
-            self._trained, lr=settings.learning_rate, weight_decay=settings.weight_decay
+            self._trained,
+            lr=settings.learning_rate,
+            weight_decay=settings.weight_decay,
+            fused=device_of(aggregator).type in ("cpu", "cuda"),
         )
 
     @property
     def finished(self) -> bool:
-        """Whether every epoch is done."""
-        return len(self.records) >= self.settings.epochs
+        """Whether every epoch is done, or none has been better for long enough."""
+        best, patience = best_epoch(self.records), self.settings.patience
+        done = len(self.records)
+        if best is not None and patience is not None and done - best.epoch >= patience:
+            return True
+        return done >= self.settings.epochs
 
     def run_epoch(self) -> EpochRecord:
         """Trains one epoch, then scores the tuning slides.
@@ -117,11 +132,13 @@ class Training:
         started = time.perf_counter()
         epoch = len(self.records) + 1
         train_loss = self._train(epoch)
-        scores = self.score(list(self._fold.tune))
         labels = list(self._fold.tune.values())
-        tune_loss = mean_squared_error(labels, scores)
+        outputs = self._outputs(list(self._fold.tune))
+        scores = score_of(outputs, self.task).numpy()
+        wanted = torch.tensor(labels, dtype=torch.float64)
+        tune_loss = float(loss_sum(outputs, wanted, self.task)) / len(labels)
         tune_mae = mean_absolute_error(labels, scores)
-        if tune_loss is None or tune_mae is None or not math.isfinite(tune_loss + train_loss):
+        if tune_mae is None or not math.isfinite(tune_loss + train_loss):
             raise ModelError(
                 "training diverged: the loss is no finite number",
                 where=f"epoch {epoch}",
@@ -132,7 +149,8 @@ class Training:
             epoch=epoch,
             train_loss=train_loss,
             tune_loss=tune_loss,
-            tune_kappa=quadratic_kappa(labels, grade_of(scores)),
+            tune_kappa=self._kappa(labels, scores),
+            tune_auroc=auroc(labels, scores) if self.task.task == "binary" else None,
             tune_mae=tune_mae,
             learning_rate=learning_rate(self.settings, epoch),
             seconds=time.perf_counter() - started,
@@ -147,17 +165,34 @@ class Training:
 
     def score(self, slide_ids: Sequence[str]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
         """The score of each slide by the weights as they are, without dropout."""
+        scores: np.ndarray[tuple[int], np.dtype[np.float64]] = score_of(
+            self._outputs(slide_ids), self.task
+        ).numpy()
+        return scores
+
+    def _kappa(
+        self, labels: Sequence[int], scores: np.ndarray[tuple[int], np.dtype[np.float64]]
+    ) -> float | None:
+        grades = self.task.grades
+        return quadratic_kappa(labels, grade_of(scores, grades), grades)
+
+    def _outputs(self, slide_ids: Sequence[str]) -> Tensor:
+        """(slides, outputs) float64 on the CPU, computed by all processes together."""
         self.aggregator.eval()
-        scores = scores_of(
+        outputs = torch.zeros(len(slide_ids), self.task.outputs, dtype=torch.float64)
+        mine = self.workers.share(range(len(slide_ids)))
+        computed = outputs_of(
             self.aggregator,
-            read_ahead(self._read_bag, slide_ids),
+            read_ahead(self._read_bag, (slide_ids[i] for i in mine)),
             budget=self.settings.micro_batch_tokens,
             precision=self.settings.precision,
         )
-        return np.array([float(score[0]) for score in scores], np.float64)
+        for i, output in zip(mine, computed, strict=True):
+            outputs[i] = output
+        return self.workers.add(outputs)
 
     def _train(self, epoch: int) -> float:
-        """Mean squared error over the slides drawn in this epoch."""
+        """Mean loss over the slides drawn in this epoch."""
         settings, fold = self.settings, self._fold
         slide_ids, grades = list(fold.train), list(fold.train.values())
         order = epoch_order(
@@ -168,23 +203,28 @@ class Training:
         self.aggregator.train()
         device = device_of(self.aggregator)
         total, seen = 0.0, 0
-        bags = read_ahead(self._read_bag, (slide_ids[i] for i in order))
+        workers = self.workers
+        shares = [workers.share(b.tolist()) for b in batches(order, settings.batch_slides)]
+        bags = read_ahead(self._read_bag, (slide_ids[i] for share in shares for i in share))
         with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-            torch.manual_seed(dropout_seed(settings.seed, epoch))
-            for batch in batches(order, settings.batch_slides):
+            torch.manual_seed(dropout_seed(settings.seed, epoch, workers.rank))
+            for share, batch in zip(shares, batches(order, settings.batch_slides), strict=True):
                 self._optimiser.zero_grad(set_to_none=True)
                 total += accumulate_gradients(
                     self.aggregator,
-                    (next(bags) for _ in batch),
-                    [grades[i] for i in batch],
+                    (next(bags) for _ in share),
+                    [grades[i] for i in share],
                     budget=settings.micro_batch_tokens,
                     precision=settings.precision,
+                    task=self.task,
+                    batch_slides=len(batch),
                 )
+                workers.add_gradients(self._trained)
                 self._optimiser.step()
                 seen += len(batch)
                 if self._watch is not None:
                     self._watch(seen)
-        return total / seen
+        return float(workers.add(torch.tensor(total, dtype=torch.float64))) / seen
 
     def state(self) -> dict[str, object]:
         """Everything a resumed run needs, for `training.resume`."""

@@ -14,8 +14,12 @@ from torch import Tensor
 
 from hvit_cli.models.aggregator import Aggregator
 from hvit_cli.models.bags import PatchBag
-from hvit_cli.settings import Precision
+from hvit_cli.settings import Precision, TaskSettings
 from hvit_cli.training.bags import micro_batches
+from hvit_cli.training.objectives import loss_sum
+
+
+_REGRESSION = TaskSettings()
 
 
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
@@ -30,8 +34,10 @@ def accumulate_gradients(
     *,
     budget: int,
     precision: Precision = "auto",
+    task: TaskSettings = _REGRESSION,
+    batch_slides: int | None = None,
 ) -> float:
-    """Adds the gradient of the batch's mean squared error to the parameters' `grad`.
+    """Adds the gradient of the batch's mean loss to the parameters' `grad`.
 
     Args:
         aggregator: In training mode, on its device.
@@ -39,29 +45,31 @@ def accumulate_gradients(
         labels: The label of each.
         budget: Tokens computed at once.
         precision: Number format of the forward pass.
+        task: Says which loss.
+        batch_slides: Slides of the whole batch, where other processes hold some of them.
 
     Returns:
-        The sum of the squared errors over the batch.
+        The sum of the losses of these slides.
     """
     device = device_of(aggregator)
     total = torch.zeros((), device=device)
-    done = 0
+    done, whole = 0, batch_slides or len(labels)
     for part in micro_batches(bags, budget):
         wanted = torch.tensor(labels[done : done + len(part)], dtype=torch.float32, device=device)
         with autocast(device, precision):
-            score = aggregator([_on(device, bag) for bag in part]).score[:, 0]
-        error = (score.float() - wanted).square().sum()
-        (error / len(labels)).backward()
-        total += error.detach()
+            outputs = aggregator([_on(device, bag) for bag in part]).score
+        loss = loss_sum(outputs.float(), wanted, task)
+        torch.autograd.backward(loss / whole)
+        total += loss.detach()
         done += len(part)
     return float(total)
 
 
 @torch.no_grad()
-def scores_of(
+def outputs_of(
     aggregator: Aggregator, bags: Iterable[PatchBag], *, budget: int, precision: Precision = "auto"
 ) -> Iterator[Tensor]:
-    """Yields the scores (outputs,) of each slide on the CPU; the aggregator is in evaluation."""
+    """Yields the outputs (outputs,) of each slide on the CPU; the aggregator is in evaluation."""
     device = device_of(aggregator)
     for part in micro_batches(bags, budget):
         with autocast(device, precision):

@@ -102,5 +102,20 @@ def mean_squared_error(label: npt.ArrayLike, score: npt.ArrayLike) -> float | No
     return _mean(np.square(np.asarray(label, np.float64) - np.asarray(score, np.float64)))
 
 
+def auroc(label: npt.ArrayLike, score: npt.ArrayLike) -> float | None:
+    """Area under the receiver operating characteristic of labels 0 and 1.
+
+    The share of pairs of a slide of each class in which the one of class 1 has the higher
+    score, ties counting half (Mann and Whitney 1947). None where a class does not occur.
+    """
+    labels, scores = np.asarray(label), np.asarray(score, np.float64)
+    positive, negative = np.sort(scores[labels == 1]), np.sort(scores[labels == 0])
+    if not positive.size or not negative.size:
+        return None
+    below = np.searchsorted(negative, positive, side="left")
+    not_above = np.searchsorted(negative, positive, side="right")
+    return float((below + not_above).sum() / 2 / (positive.size * negative.size))
+
+
 def _mean(values: npt.NDArray[np.bool_] | npt.NDArray[np.float64]) -> float | None:
     return float(np.mean(values)) if values.size else None

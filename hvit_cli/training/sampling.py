@@ -37,9 +37,11 @@ def epoch_order(
     return generator.choice(len(grade), size=len(grade), replace=True, p=probability)
 
 
-def dropout_seed(seed: int, epoch: int) -> int:
-    """The seed of the network's own randomness (dropout) in one epoch."""
-    words = np.random.SeedSequence([seed, _DROPOUT_STREAM, epoch]).generate_state(2)
+def dropout_seed(seed: int, epoch: int, rank: int = 0) -> int:
+    """The seed of the network's own randomness (dropout) in one epoch and process."""
+    # A single process draws what it drew before there could be several.
+    key = [seed, _DROPOUT_STREAM, epoch, *([rank] if rank else [])]
+    words = np.random.SeedSequence(key).generate_state(2)
     return (int(words[0]) << 31) ^ int(words[1])
 
 

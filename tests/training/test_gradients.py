@@ -10,7 +10,7 @@ from hvit_cli.models.aggregator import Aggregator
 from hvit_cli.models.bags import PatchBag
 from hvit_cli.settings import AggregatorSettings, TrainingSettings
 from hvit_cli.training.fit import new_aggregator
-from hvit_cli.training.gradients import accumulate_gradients, scores_of
+from hvit_cli.training.gradients import accumulate_gradients, outputs_of
 
 LABELS = [0.0, 5.0, 2.0, 3.0, 1.0]
 
@@ -74,8 +74,8 @@ def test_gradients_reach_the_first_block_of_the_region_transformer(
 
 def test_scores_do_not_depend_on_the_company(aggregator: Aggregator) -> None:
     aggregator.eval()
-    together = torch.stack(list(scores_of(aggregator, bags(), budget=10_000)))
-    alone = torch.stack(list(scores_of(aggregator, bags(), budget=1)))
+    together = torch.stack(list(outputs_of(aggregator, bags(), budget=10_000)))
+    alone = torch.stack(list(outputs_of(aggregator, bags(), budget=1)))
     torch.testing.assert_close(together, alone, atol=1e-5, rtol=1e-5)
 
 
