@@ -92,6 +92,7 @@ def pack(trained: Path, packed: Path) -> None:
     for file in [model.encoder.file, *(member.file for member in model.members)]:
         weights = load_file(trained / file)
         save_file({key: tensor.half() for key, tensor in weights.items()}, packed / file)
+        (packed / file).chmod(0o644)
     members = tuple(
         replace(member, sha256=sha256_of(packed / member.file)) for member in model.members
     )
