@@ -8,6 +8,7 @@ one lattice per slide. Attributes of `coords`: `patch_size` (output pixels), `pa
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,7 +102,8 @@ def trident_path(folder: Path, slide: SlideFeatures) -> Path:
     """Where TRIDENT would put the features of this slide below a job's folder."""
     magnification = _target_magnification(slide)
     coordinates = f"{magnification:g}x_{slide.patch_px}px_0px_overlap"
-    return folder / coordinates / f"{_FOLDER}{slide.encoder}" / f"{slide.slide_id}.h5"
+    encoder = re.sub(r"[^A-Za-z0-9._-]+", "_", slide.encoder)
+    return folder / coordinates / f"{_FOLDER}{encoder}" / f"{slide.slide_id}.h5"
 
 
 def write_trident(path: Path, slide: SlideFeatures, rows: Rows, stamp: Mapping[str, Any]) -> None:

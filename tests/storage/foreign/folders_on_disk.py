@@ -1,8 +1,8 @@
 """Feature folders as TRIDENT, CLAM, slide2vec and the original write them, and their readers.
 
 Written from what those programs store and look for, not from hvit. Each patch's features name
-its place: the first two numbers are its column and row on the lattice, so that a test can tell
-whether a row still belongs to its coordinates.
+its place: the first two numbers are its column and row on the lattice over 64, so that a test can
+tell whether a row still belongs to its coordinates.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ def cells(columns: int, rows: int, share: float, seed: int) -> np.ndarray:
 
 
 def features_at(cell: np.ndarray, grade: float = 0, seed: int = 0) -> np.ndarray:
-    """(N, WIDTH) float32: column, row, the grade in [2], noise."""
+    """(N, WIDTH) float32: column and row over 64, the grade in [2], noise."""
     noise = np.random.default_rng(seed).standard_normal((len(cell), WIDTH)) * 0.1
-    noise[:, 0], noise[:, 1] = cell[:, 0], cell[:, 1]
+    noise[:, 0], noise[:, 1] = cell[:, 0] / 64, cell[:, 1] / 64
     noise[:, 2] += grade - 2.5
     return noise.astype(np.float32)
 

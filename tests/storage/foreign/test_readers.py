@@ -141,7 +141,9 @@ def test_a_bad_array_is_named_with_its_file(
         if change in ("fewer coords", "halves"):
             coords = file["coords"][:].astype(float)
             del file["coords"]
-            file["coords"] = coords[:-1] if change == "fewer coords" else coords + [0.5, 0]
+            file["coords"] = (
+                coords[:-1] if change == "fewer coords" else coords + np.asarray([0.5, 0])
+            )
         if change == "vector":
             row = file["features"][0]
             del file["features"]

@@ -1,0 +1,379 @@
+"""`hvit convert`: features and models of other programs to hvit's files, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.errors import DamagedFileError, SettingsError, StorageError, UsageError
+from hvit_cli.settings import Attention, Normalisation, ReadingSettings, TilingSettings
+from hvit_cli.slides.entry import SlideEntry
+from hvit_cli.slides.manifest import find_slides
+from hvit_cli.slides.reader import open_slide
+from hvit_cli.steps.regroup import Known, Maker, Regrouping, regroup_patches, regroup_regions
+from hvit_cli.storage.features import SlideFeatures, read_features, write_features
+from hvit_cli.storage.foreign import clam, dense, original, slide2vec, stamp, trident
+from hvit_cli.storage.foreign.hdf5 import file_attribute
+from hvit_cli.storage.foreign.patches import ForeignPatches, file_fingerprint
+from hvit_cli.storage.foreign.selection import Rows, rows_for
+from hvit_cli.storage.recipe import recipe8, recipe_of, recipe_text, require_same_recipe
+from hvit_cli.storage.status import StatusRow
+from hvit_cli.storage.work import WorkFolder
+
+if TYPE_CHECKING:
+    from hvit_cli.steps.convert_model import ConvertedModel
+
+STAGE = "convert"
+# Raised when the same features begin to give other files for other programs.
+_EXPORT_METHOD = 1
+
+Source = Literal["trident", "clam", "slide2vec", "original"]
+Target = Literal["clam", "trident", "stamp", "dense"]
+Write = Callable[[Path, SlideFeatures, Rows, Mapping[str, Any]], None]
+ReadPatches = Callable[[str, Path], ForeignPatches]
+
+_FINDERS: dict[Source, Callable[[Path], dict[str, Path]]] = {
+    "trident": trident.find_trident,
+    "clam": clam.find_clam,
+    "slide2vec": slide2vec.find_slide2vec,
+    "original": original.find_original,
+}
+_READERS: dict[Source, ReadPatches] = {
+    "trident": trident.read_trident,
+    "clam": clam.read_clam,
+    "slide2vec": slide2vec.read_slide2vec,
+}
+_WRITERS: dict[Target, tuple[Callable[[Path, SlideFeatures], Path], Write]] = {
+    "clam": (clam.clam_path, clam.write_clam),
+    "trident": (trident.trident_path, trident.write_trident),
+    "stamp": (stamp.stamp_path, stamp.write_stamp),
+    "dense": (dense.dense_path, dense.write_dense),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRequest:
+    """Features, or weights, of another program that are to become ours.
+
+    Attributes:
+        layout: Whose files they are.
+        encoder: Where the patch encoder is found, if it is here.
+        encoder_name: Its name alone, if it is not.
+        normalisation: What patches were normalised with; None takes the encoder's own, or what
+            the original used ("none").
+        reading: Spacing of the patches and tolerance; `spacing_override` is level 0's.
+        tiling: Region, patch, grid and least tissue.
+        patch_level0: Side of a patch in level-0 pixels, where the files do not say.
+        slides: The slides themselves, which know their spacing and size.
+        coordinates: Where the regions of the original lie.
+        tissue: Folder of the original's tissue fractions.
+        overwrite: Replace files made with other settings.
+    """
+
+    layout: Source
+    encoder: str | None = None
+    encoder_name: str | None = None
+    normalisation: Normalisation | None = None
+    reading: ReadingSettings = field(default_factory=ReadingSettings)
+    tiling: TilingSettings = field(default_factory=TilingSettings)
+    patch_level0: int | None = None
+    slides: Path | None = None
+    coordinates: Path | None = None
+    tissue: Path | None = None
+    overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        if self.encoder is not None and self.encoder_name is not None:
+            raise UsageError("--encoder and --encoder-name both say who made the features")
+        if self.patch_level0 is not None and self.patch_level0 < 1:
+            raise SettingsError(
+                "a patch has at least one pixel", where="--patch-level0", found=self.patch_level0
+            )
+        if self.layout != "original" and (self.coordinates or self.tissue):
+            raise UsageError("--coordinates and --tissue belong to --from original")
+
+
+def import_features(
+    source: Path, work: WorkFolder, request: ImportRequest
+) -> Iterator[SlideRecord[SlideFeatures]]:
+    """Regroups the features of every slide found, one slide in memory at a time.
+
+    Files go to `features/<encoder>-<recipe8>/` in the work folder, where `hvit train` finds
+    them. A file that was made from the same input with the same settings is kept.
+
+    Args:
+        source: The other program's folder.
+        work: The work folder.
+        request: What is known beside the files.
+
+    Yields:
+        A record per slide.
+
+    Raises:
+        HvitError: Nothing can be converted at all.
+    """
+    if not source.is_dir():
+        raise UsageError("no such folder", where=source)
+    if request.layout == "original" and request.coordinates is None:
+        raise UsageError(
+            "the original's feature files do not say where their regions lie",
+            where="--coordinates",
+            wanted="its folder of regions (<slide>/imgs/<x>_<y>.jpg), a table slide_id,x,y, or a "
+            "folder of <slide>.npy",
+        )
+    files = _FINDERS[request.layout](source)
+    how = Regrouping(
+        layout=request.layout,
+        maker=_maker(request, files),
+        reading=request.reading,
+        tiling=request.tiling,
+        patch_level0=request.patch_level0,
+    )
+    known_of = _Slides(request)
+    read = _reader(request, how, known_of)
+    folder = work.features_folder(how.maker.folder_name, recipe8(how.settings))
+
+    def step(entry: SlideEntry) -> tuple[StatusRow, SlideFeatures]:
+        slide = read(entry.slide_id, entry.path)
+        path = folder / f"{entry.slide_id}.h5"
+        remark = _reuse(path, slide, overwrite=request.overwrite)
+        if remark != "reused":
+            write_features(path, slide)
+        return _row(entry, slide, remark), slide
+
+    yield from run_slides(_entries(files), step, stage=STAGE, work=work)
+
+
+def export_features(
+    source: Path, out: Path, target: Target, attention: Attention, *, overwrite: bool
+) -> Iterator[SlideRecord[Path]]:
+    """Writes our features in another program's layout, one slide in memory at a time.
+
+    Args:
+        source: A folder of feature files, or a work folder that holds one.
+        out: The other program's folder.
+        target: Whose layout.
+        attention: `masked` hands on patches with tissue, `plain` every patch.
+        overwrite: Replace files made from other features or settings.
+
+    Yields:
+        A record per slide.
+
+    Raises:
+        HvitError: There are no features.
+    """
+    from hvit_cli.training.cohort import find_features_folder, list_features
+
+    files = list_features(find_features_folder(source))
+    place, write = _WRITERS[target]
+
+    def step(entry: SlideEntry) -> tuple[StatusRow, Path]:
+        slide = read_features(entry.path)
+        path = place(out, slide)
+        stamped = {
+            "hvit_recipe": recipe_text(
+                recipe_of(
+                    settings={
+                        "export": {
+                            "method": _EXPORT_METHOD,
+                            "to": target,
+                            "attention": attention,
+                        },
+                        **slide.recipe.get("settings", {}),
+                    },
+                    inputs={"features": file_fingerprint(entry.path)},
+                )
+            )
+        }
+        found = file_attribute(path, "hvit_recipe")
+        rows = rows_for(slide, attention)
+        if found == stamped["hvit_recipe"] and not overwrite:
+            return _row(entry, slide, "reused", len(rows.features)), path
+        if path.exists() and not overwrite:
+            raise StorageError(
+                "this file was made from other features or by another program",
+                where=path,
+                hint="--overwrite, or another folder with -o",
+            )
+        write(path, slide, rows, stamped)
+        return _row(entry, slide, "", len(rows.features)), path
+
+    yield from run_slides(_entries(files), step, stage=STAGE, work=WorkFolder(out))
+
+
+def import_model(
+    files: Sequence[Path], out: Path, attention: Attention, request: ImportRequest
+) -> ConvertedModel:
+    """Writes state dicts of the original's aggregators as one model folder.
+
+    Args:
+        files: One state dict per fold.
+        out: The model folder.
+        attention: The attention they were trained with.
+        request: Encoder, spacing, region.
+
+    Raises:
+        HvitError: They cannot be read or are no model.
+    """
+    from hvit_cli.steps.convert_model import convert_model
+    from hvit_cli.steps.maker import load_maker, named_maker
+
+    if request.layout != "original":
+        raise UsageError(
+            "only the original's aggregators can be converted",
+            where="--from",
+            found=request.layout,
+            wanted="original",
+        )
+    encoder = None
+    normalisation = request.normalisation or "none"
+    if request.encoder is not None:
+        maker, encoder = load_maker(request.encoder, normalisation)
+    else:
+        maker = named_maker(_required_name(request.encoder_name), normalisation)
+    return convert_model(
+        files,
+        out,
+        attention=attention,
+        reading=request.reading,
+        tiling=request.tiling,
+        maker=maker,
+        encoder=encoder,
+        overwrite=request.overwrite,
+    )
+
+
+class _Slides:
+    """What is known of each slide: from the slide itself, or from an option."""
+
+    def __init__(self, request: ImportRequest) -> None:
+        self._reading = request.reading
+        self._entries: dict[str, SlideEntry] | None = None
+        if request.slides is not None:
+            found = find_slides([request.slides], exclude=None)
+            self._entries = {entry.slide_id: entry for entry in found}
+
+    def of(self, slide_id: str) -> Known:
+        spacing = self._reading.spacing_override
+        if self._entries is None:
+            source = "nothing" if spacing is None else "option"
+            return Known(spacing_um_level0=spacing, spacing_from=source)
+        if slide_id not in self._entries:
+            raise StorageError("these features have no slide", where=slide_id, wanted="--slides")
+        entry = self._entries[slide_id]
+        with open_slide(
+            entry.path,
+            self._reading,
+            slide_id=slide_id,
+            manifest_spacing_um=entry.spacing_um,
+        ) as slide:
+            return Known(
+                spacing_um_level0=slide.geometry.spacing_um,
+                spacing_from="slide",
+                size_level0=slide.geometry.size_level0,
+                geometry=slide.geometry,
+            )
+
+
+def _reader(
+    request: ImportRequest, how: Regrouping, known_of: _Slides
+) -> Callable[[str, Path], SlideFeatures]:
+    """Reads and regroups one slide."""
+    if request.layout == "original" and request.coordinates is not None:
+        coordinates = original.RegionCoordinates(request.coordinates)
+
+        def read_regions(slide_id: str, path: Path) -> SlideFeatures:
+            regions = original.read_original(slide_id, path, coordinates, request.tissue)
+            return regroup_regions(regions, how, known_of.of(slide_id))
+
+        return read_regions
+
+    reader = _READERS[request.layout]
+    named = request.encoder is not None or request.encoder_name is not None
+
+    def read_patches(slide_id: str, path: Path) -> SlideFeatures:
+        patches = reader(slide_id, path)
+        if not named and patches.encoder is not None:
+            _require_encoder(patches.encoder, how.maker, path)
+        return regroup_patches(patches, how, known_of.of(slide_id))
+
+    return read_patches
+
+
+def _maker(request: ImportRequest, files: Mapping[str, Path]) -> Maker:
+    """The encoder that the user names, or that the first file names."""
+    from hvit_cli.steps.maker import load_maker, named_maker
+
+    # What the original did is known; about others the encoder, or nobody, says.
+    usual: Normalisation | None = "none" if request.layout == "original" else None
+    normalisation = request.normalisation or usual
+    if request.encoder is not None:
+        return load_maker(request.encoder, normalisation)[0]
+    name = request.encoder_name
+    if name is None and request.layout in _READERS:
+        slide_id, path = next(iter(files.items()))
+        name = _READERS[request.layout](slide_id, path).encoder
+    return named_maker(_required_name(name), normalisation)
+
+
+def _required_name(name: str | None) -> str:
+    if name is None:
+        raise UsageError(
+            "which patch encoder made the features? the files do not say",
+            where="--encoder-name",
+            wanted="its name, or --encoder with its weights",
+        )
+    return name
+
+
+def _require_encoder(stated: str, maker: Maker, path: Path) -> None:
+    from hvit_cli.steps.maker import named_maker
+
+    if named_maker(stated, None).name != maker.name:
+        raise StorageError(
+            "these features are another encoder's",
+            where=path,
+            found=stated,
+            wanted=maker.name,
+            hint="a folder of one encoder, or --encoder-name",
+        )
+
+
+def _reuse(path: Path, slide: SlideFeatures, *, overwrite: bool) -> str:
+    """What to remark: "reused" where the file is there already, else why it is made.
+
+    Raises:
+        RecipeError: It was made from other files or with other settings.
+    """
+    if not path.exists() or overwrite:
+        return ""
+    try:
+        found = read_features(path)
+    except DamagedFileError as error:
+        return f"made again, because {error.what}"
+    require_same_recipe(path, found.recipe, slide.recipe)
+    return "reused"
+
+
+def _entries(files: Mapping[str, Path]) -> list[SlideEntry]:
+    return [SlideEntry(slide_id=slide_id, path=path) for slide_id, path in files.items()]
+
+
+def _row(
+    entry: SlideEntry, slide: SlideFeatures, remark: str, patches: int | None = None
+) -> StatusRow:
+    return StatusRow(
+        slide_id=entry.slide_id,
+        path=str(entry.path),
+        stage=STAGE,
+        status="done" if slide.n_regions else "no_region",
+        reason=remark,
+        spacing_um=slide.spacing_um,
+        n_regions=slide.n_regions,
+        n_patches=len(slide.features) if patches is None else patches,
+        tissue_mm2=slide.tissue_mm2,
+        tissue_dropped_mm2=slide.tissue_dropped_mm2,
+    )

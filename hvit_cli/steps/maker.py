@@ -1,0 +1,57 @@
+"""Who made features that come from elsewhere: an encoder that is here, or a name alone."""
+
+from __future__ import annotations
+
+import json
+
+from hvit_cli.errors import UsageError
+from hvit_cli.models.encoder_specs import EncoderSpec
+from hvit_cli.models.encoders import NORMALISATIONS, PatchEncoder, load_encoder
+from hvit_cli.settings import Normalisation
+from hvit_cli.steps.regroup import Maker
+
+UNKNOWN = json.dumps("unknown")
+
+
+def load_maker(encoder: str, normalisation: Normalisation | None) -> tuple[Maker, PatchEncoder]:
+    """The maker of features, with its weights.
+
+    Args:
+        encoder: What `--encoder` takes.
+        normalisation: What the patches were normalised with; None takes the encoder's own.
+
+    Raises:
+        ModelError: The encoder cannot be loaded.
+    """
+    loaded = load_encoder(encoder, normalisation=normalisation, precision="float32")
+    maker = Maker(
+        name=loaded.spec.name,
+        folder_name=loaded.spec.folder_name,
+        weights_hash=loaded.weights_hash,
+        normalisation=loaded.normalisation_text,
+    )
+    return maker, loaded
+
+
+def named_maker(name: str, normalisation: Normalisation | None) -> Maker:
+    """The maker of features of which only the name is known.
+
+    The hash says so: it equals that of other features of this name, and of no weights.
+
+    Raises:
+        UsageError: The name cannot be part of a folder's name.
+    """
+    fit = EncoderSpec(name=name, width=1, input_px=1, token_px=None).folder_name
+    if not name.strip() or fit == "encoder" != name:
+        raise UsageError("this cannot name an encoder", where="--encoder-name", found=repr(name))
+    return Maker(
+        name=fit,
+        folder_name=fit,
+        weights_hash=f"unverified:{fit}",
+        normalisation=UNKNOWN if normalisation is None else _text(normalisation),
+    )
+
+
+def _text(normalisation: Normalisation) -> str:
+    mean, std = NORMALISATIONS[normalisation]
+    return json.dumps({"mean": list(mean), "std": list(std)})
