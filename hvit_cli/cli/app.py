@@ -17,6 +17,7 @@ from hvit_cli.cli import (
     info,
     predict,
     segment,
+    split,
     tile,
     train,
 )
@@ -78,6 +79,7 @@ for _command in (
     tile.tile,
     encoders.encoders,
     embed.embed,
+    split.split,
     train.train,
     predict.predict,
     heatmap.heatmap,

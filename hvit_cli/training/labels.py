@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,6 +65,7 @@ def read_labels(
     id_column: str | None = None,
     label_column: str | None = None,
     grades: int = ISUP_GRADES,
+    exclude: Container[str] = (),
 ) -> LabelTable:
     """Reads a table of labels and gathers its problems without raising them.
 
@@ -78,17 +79,19 @@ def read_labels(
         label_column: Heading of the labels; None looks for one of `LABEL_HEADINGS`, then
             of `GLEASON_HEADINGS`.
         grades: Number of classes; labels run from 0 to one less.
+        exclude: Slides to leave out, whatever is wrong with their rows.
 
     Raises:
         StorageError: The file is no table.
         LabelError: A column is absent or not the only candidate.
     """
-    heading, body = _read_table(path)
-    identity = _choose(path, heading, id_column, ID_HEADINGS, "--id-column")
+    heading, body = read_rows(path)
+    identity = choose_heading(path, heading, id_column, ID_HEADINGS, "--id-column")
     usual: tuple[str, ...] = LABEL_HEADINGS
     if grades == ISUP_GRADES and not any(name.casefold() in usual for name in heading):
         usual += GLEASON_HEADINGS
-    labelling = _choose(path, heading, label_column, usual, "--label-column")
+    labelling = choose_heading(path, heading, label_column, usual, "--label-column")
+    body = [row for row in body if row[identity] not in exclude]
     return _label_table(path, body, identity, labelling, grades)
 
 
@@ -101,8 +104,8 @@ def read_slide_ids(
         StorageError: The file is no table.
         LabelError: Its column of ids is absent or not the only candidate.
     """
-    heading, body = _read_table(path)
-    identity = _choose(path, heading, id_column, ID_HEADINGS, "--id-column")
+    heading, body = read_rows(path)
+    identity = choose_heading(path, heading, id_column, ID_HEADINGS, "--id-column")
     usual = LABEL_HEADINGS if label_column is None else (label_column.casefold(),)
     found = [name for name in heading if name.casefold() in usual]
     labelling = found[0] if len(found) == 1 else None
@@ -177,7 +180,13 @@ def _grade(text: str, grades: int) -> int | None:
     return int(value) if value.is_integer() and 0 <= value < grades else None
 
 
-def _read_table(path: Path) -> tuple[list[str], list[Row]]:
+def read_rows(path: Path) -> tuple[list[str], list[Row]]:
+    """Headings and rows of a table, every value as text.
+
+    Raises:
+        StorageError: The file is no table.
+        LabelError: It has no rows, or two columns of one heading.
+    """
     heading, body = read_table(path)
     if not body:
         raise LabelError("the table holds no rows", where=path, wanted="a heading and rows")
@@ -186,9 +195,21 @@ def _read_table(path: Path) -> tuple[list[str], list[Row]]:
     return heading, body
 
 
-def _choose(
+def choose_heading(
     path: Path, heading: Sequence[str], asked: str | None, usual: Sequence[str], option: str
 ) -> str:
+    """The heading that was asked for, or the only one that is usual for its purpose.
+
+    Args:
+        path: The table, for the message.
+        heading: Its headings.
+        asked: The heading that was asked for, exactly; None looks for a usual one.
+        usual: Usual headings in lower case; upper case in the table is accepted.
+        option: The option that names a heading.
+
+    Raises:
+        LabelError: There is none, or there are several.
+    """
     if asked is not None:
         found = [name for name in heading if name == asked]
     else:

@@ -9,7 +9,19 @@ from hvit_cli import __version__
 from hvit_cli.cli.app import app
 
 RUNNER = CliRunner()
-COMMANDS = ("info", "segment", "tile", "encoders", "embed", "train", "predict", "heatmap", "demo")
+COMMANDS = (
+    "info",
+    "segment",
+    "tile",
+    "encoders",
+    "embed",
+    "split",
+    "train",
+    "predict",
+    "heatmap",
+    "convert",
+    "demo",
+)
 
 
 def test_the_version_is_printed() -> None:
