@@ -418,39 +418,6 @@ class TaskSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitSettings:
-    """How slides are divided into folds and a test set."""
-
-    folds: int = 5
-    """Parts of cross-validation; each tunes once while the others train."""
-
-    stratify: tuple[str, ...] = ("label",)
-    """What every part holds in equal shares: label, or label and columns of the table."""
-
-    test_fraction: float = 0.0
-    """Share of the slides set aside for testing before the folds are drawn."""
-
-    seed: int = 0
-    """Seed of everything drawn at random."""
-
-    def __post_init__(self) -> None:
-        _require(isinstance(self.folds, int) and self.folds >= 2, "folds", self.folds, "2 or more")
-        _require(
-            bool(self.stratify) and len(set(self.stratify)) == len(self.stratify),
-            "stratify",
-            ",".join(self.stratify),
-            "label, or names of columns with commas between them",
-        )
-        _require(
-            _is_share(self.test_fraction) and self.test_fraction < 1,
-            "test_fraction",
-            self.test_fraction,
-            "from 0 to below 1",
-        )
-        _require(isinstance(self.seed, int) and self.seed >= 0, "seed", self.seed, "0 or more")
-
-
-@dataclass(frozen=True, kw_only=True)
 class TrainingSettings:
     """How the aggregator is trained; the defaults are the paper's."""
 
