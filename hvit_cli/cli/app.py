@@ -10,6 +10,7 @@ from typer.core import TyperGroup
 from hvit_cli import __version__
 from hvit_cli.cli import (
     console,
+    convert,
     demo,
     embed,
     encoders,
@@ -83,6 +84,7 @@ for _command in (
     train.train,
     predict.predict,
     heatmap.heatmap,
+    convert.convert,
     demo.demo,
 ):
     app.command()(_command)
