@@ -7,7 +7,6 @@ is laid out here: classic little-endian TIFF 6.0, one directory per level, JPEG 
 
 from __future__ import annotations
 
-import os
 import struct
 import zlib
 from collections.abc import Callable, Iterator, Sequence
@@ -18,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvit_cli.errors import StorageError
+from hvit_cli.storage.atomic import whole_file
 
 Raster = npt.NDArray[np.uint8]
 
@@ -86,34 +86,26 @@ def _write(
     tile_px: int,
     encode: Callable[[Raster], bytes],
 ) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with partial.open("wb") as file:
-            file.write(struct.pack("<2sHI", b"II", 42, 0))
-            pointer_at = 4
-            for index, level in enumerate(levels):
-                offsets, counts = [], []
-                for tile in _tiles(level, tile_px):
-                    data = encode(tile)
-                    offsets.append(file.tell())
-                    counts.append(len(data))
-                    file.write(data + b"\0" * (len(data) % 2))
-                level_spacing_um = spacing_um * levels[0].shape[1] / level.shape[1]
-                entries = _entries(level, index, level_spacing_um, tile_px, offsets, counts)
-                start = file.tell()
-                directory, next_pointer = _directory(entries, start)
-                file.write(directory)
-                end = file.tell()
-                file.seek(pointer_at)
-                file.write(struct.pack("<I", start))
-                file.seek(end)
-                pointer_at = start + next_pointer
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except (OSError, struct.error) as error:
-        partial.unlink(missing_ok=True)
-        raise StorageError(f"the slide could not be written ({error})", where=path) from error
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write(struct.pack("<2sHI", b"II", 42, 0))
+        pointer_at = 4
+        for index, level in enumerate(levels):
+            offsets, counts = [], []
+            for tile in _tiles(level, tile_px):
+                data = encode(tile)
+                offsets.append(file.tell())
+                counts.append(len(data))
+                file.write(data + b"\0" * (len(data) % 2))
+            level_spacing_um = spacing_um * levels[0].shape[1] / level.shape[1]
+            entries = _entries(level, index, level_spacing_um, tile_px, offsets, counts)
+            start = file.tell()
+            directory, next_pointer = _directory(entries, start)
+            file.write(directory)
+            end = file.tell()
+            file.seek(pointer_at)
+            file.write(struct.pack("<I", start))
+            file.seek(end)
+            pointer_at = start + next_pointer
 
 
 def _tiles(level: Raster, tile_px: int) -> Iterator[Raster]:

@@ -55,6 +55,7 @@ def test_mask_comes_back_exactly_with_its_spacing(tmp_path: Path) -> None:
 
 
 def test_a_file_is_whole_or_absent(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="could not be written"):
+    (tmp_path / "no").write_text("a file where a folder is wanted")
+    with pytest.raises(StorageError, match="cannot be written"):
         write_mask(tmp_path / "no" / "mask.tiff", [np.zeros((4, 4), np.uint8)], spacing_um=1.0)
-    assert list(tmp_path.iterdir()) == []
+    assert [path.name for path in tmp_path.iterdir()] == ["no"]
