@@ -82,7 +82,9 @@ def test_the_score_of_the_heatmap_is_that_of_the_prediction(folder: Path) -> Non
             ("heatmap", "slide.tiff", "-o", "out.png"),
         )
     ]
-    assert grades[0]["score"] == pytest.approx(grades[1]["score"], abs=1e-6)
+    assert grades[0]["score"] == pytest.approx(
+        grades[1]["heatmap"]["verdicts"][0]["score"], abs=1e-6
+    )
 
 
 def test_what_masked_attention_cannot_see_changes_no_score(folder: Path) -> None:
