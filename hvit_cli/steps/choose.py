@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from hvit_cli.storage.models import MODEL_FILE, ModelFolder, ModelMember, read_m
 from hvit_cli.storage.work import WorkFolder
 
 DEMO = "demo"
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +132,11 @@ def _find(model: str | None, work: WorkFolder, slides: int) -> Path:
     if trained:
         return trained[0]
     if slides == 1:
+        _LOG.warning(
+            "no model was named and %s holds none: the demonstration model is used, "
+            "whose number means nothing on real tissue",
+            work.models,
+        )
         return demo_model_folder()
     raise UsageError(
         "no model was named and the work folder holds none",

@@ -24,12 +24,15 @@ def copy_of_demo(folder: Path, name: str, attentions: tuple[str, ...] = ("masked
     return folder
 
 
-def test_a_single_slide_without_any_model_gets_the_demonstration_model(tmp_path: Path) -> None:
+def test_a_single_slide_without_any_model_gets_the_demonstration_model(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     chosen = choose_model(ModelRequest(), WorkFolder(tmp_path), slides=1)
     assert chosen.is_demo
     assert chosen.attention == "masked"
     assert "not for diagnosis" in chosen.note
     assert "not for diagnosis" in chosen.folder.watermark
+    assert "means nothing on real tissue" in caplog.text
 
 
 def test_for_many_slides_the_demonstration_model_must_be_asked_for(tmp_path: Path) -> None:
