@@ -30,17 +30,21 @@ class Lattice:
 
 
 def fit_lattice(
-    xy_level0: npt.NDArray[np.int64], step_level0: int | None, *, where: object
+    xy_level0: npt.NDArray[np.int64],
+    step_level0: int | None,
+    *,
+    where: object,
+    rounded_down: bool = False,
 ) -> Lattice:
     """Finds the lattice of some patches, and refuses patches that lie off it.
-
-    A stated step may be one too small: TRIDENT states 256 · 37 // 20 = 473 and moves by 474.
 
     Args:
         xy_level0: (N, 2) top-left corners.
         step_level0: Side of a patch where it is known; None takes the smallest distance of
             two patches in one row or column.
         where: The slide, for errors.
+        rounded_down: Whether the true step may be one more than the stated one: TRIDENT states
+            256 · 37 // 20 = 473 and moves by 474.
 
     Raises:
         StorageError: No step is known, two patches lie at one place, or not all patches lie
@@ -55,7 +59,7 @@ def fit_lattice(
             where=where,
             hint="--patch-level0 with their side in level-0 pixels",
         )
-    for candidate in (step, step + 1) if stated else (step,):
+    for candidate in (step, step + 1) if rounded_down else (step,):
         off, residue = _off_lattice(xy_level0, candidate)
         if not off.any():
             return Lattice(

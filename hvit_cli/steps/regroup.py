@@ -127,7 +127,10 @@ def regroup_patches(patches: ForeignPatches, how: Regrouping, known: Known) -> S
             hint=f"--patch {patches.patch_px} --region {patches.patch_px * tiling.side}",
         )
     lattice = fit_lattice(
-        patches.xy_level0, patches.patch_level0 or how.patch_level0, where=f"{where}: coords"
+        patches.xy_level0,
+        patches.patch_level0 or how.patch_level0,
+        where=f"{where}: coords",
+        rounded_down=how.layout == "trident" and patches.patch_level0 is not None,
     )
     spacing_level0, known = _known_spacing(patches, lattice, how, known)
     achieved = spacing_level0 * lattice.step_level0 / tiling.patch_px

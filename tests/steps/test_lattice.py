@@ -29,7 +29,10 @@ def test_every_patch_is_back_at_its_place(
 def test_a_step_that_trident_rounded_down_is_corrected() -> None:
     # 256 px from 37x to 20x: TRIDENT states 256 · 37 // 20 = 473 and moves by round(473.6).
     cell = np.asarray([(column, row) for column in range(9) for row in range(7)])
-    assert fit_lattice(cell * 474, 256 * 37 // 20, where="slide").step_level0 == 474
+    found = fit_lattice(cell * 474, 256 * 37 // 20, where="slide", rounded_down=True)
+    assert found.step_level0 == 474
+    with pytest.raises(StorageError, match="not lie on one lattice"):
+        fit_lattice(cell * 474, 256 * 37 // 20, where="slide")
 
 
 def test_an_unknown_step_is_the_smallest_distance_in_a_row_or_column() -> None:
