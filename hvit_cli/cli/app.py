@@ -9,11 +9,13 @@ from typer.core import TyperGroup
 
 from hvit_cli import __version__
 from hvit_cli.cli import (
+    compare,
     console,
     convert,
     demo,
     embed,
     encoders,
+    evaluate,
     heatmap,
     info,
     predict,
@@ -22,11 +24,17 @@ from hvit_cli.cli import (
     tile,
     train,
 )
+from hvit_cli.cli.several import spread
 from hvit_cli.errors import HvitError, InterruptedRunError
 
 
 class HvitGroup(TyperGroup):
     """Turns every `HvitError` into one line on stderr and its exit code; bugs keep tracebacks."""
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Finds the command, and lets its options take several values."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, command, spread(rest, command.params if command is not None else ())
 
     def invoke(self, ctx: Any) -> Any:
         """Runs a command of the group."""
@@ -83,6 +91,8 @@ for _command in (
     split.split,
     train.train,
     predict.predict,
+    evaluate.evaluate,
+    compare.compare,
     heatmap.heatmap,
     convert.convert,
     demo.demo,

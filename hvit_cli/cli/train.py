@@ -2,26 +2,47 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from hvit_cli.cli import console, options
+from hvit_cli.cli import epochs as epochs_view
+from hvit_cli.errors import UsageError
 from hvit_cli.settings import (
     AggregatorSettings,
     Attention,
     EmbeddingSettings,
+    Objective,
     Precision,
+    Task,
+    TaskSettings,
     TrainingSettings,
     sentence,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from hvit_cli.pipelines.train import TrainingJob
+    from hvit_cli.pipelines.train import (
+        CrossValidation,
+        CrossValidationRequest,
+        TrainingJob,
+        TrainingRequest,
+    )
+    from hvit_cli.training.encoder_record import EncoderRecord
     from hvit_cli.training.epochs import EpochRecord
+    from hvit_cli.training.workers import Workers
+
+
+class AttentionKind(Enum):
+    """`Attention` as Typer knows a list of choices."""
+
+    masked = "masked"
+    plain = "plain"
+
 
 _TABLE, _TRAINING, _NETWORK, _RESULT = "Labels", "Training", "Network", "Model folder"
 
@@ -50,6 +71,15 @@ def train(
         Path, typer.Argument(help="Table of slide ids and labels (CSV).", show_default=False)
     ],
     masked: options.Masked = None,
+    attention: Annotated[
+        list[AttentionKind] | None,
+        typer.Option(
+            "--attention",
+            help="Attention to train: masked, plain, or both, on the same folds and seeds.",
+            show_default=False,
+            rich_help_panel="Model",
+        ),
+    ] = None,
     work: options.Work = options.WORK_DEFAULT,
     out: Annotated[
         Path | None,
@@ -74,13 +104,36 @@ def train(
     fold_column: Annotated[
         str | None, _table("--fold-column", "Column of LABELS with the fold of each slide.")
     ] = None,
+    folds: Annotated[
+        Path | None,
+        _table("--folds", "Table of folds and test sets from hvit split: cross-validate."),
+    ] = None,
     fold: Annotated[
-        str | None, _table("--fold", "The fold that chooses the epoch; the others train.")
+        list[str] | None,
+        _table(
+            "--fold", "The fold that chooses the epoch; the others train. With --folds several."
+        ),
     ] = None,
     tune_fraction: Annotated[
         float, _setting("tune_fraction", "--tune-fraction", panel=_TABLE)
     ] = TrainingSettings.tune_fraction,
+    task: Annotated[Task, _setting("task", "--task", TaskSettings, _TABLE)] = TaskSettings.task,
+    grades: Annotated[
+        str | None, _table("--grades", "Classes of the labels, such as 0-3, for --task ordinal.")
+    ] = None,
+    objective: Annotated[
+        Objective, _setting("objective", "--objective", TaskSettings)
+    ] = TaskSettings.objective,
+    seeds: Annotated[
+        int,
+        typer.Option(
+            "--seeds",
+            help="Trainings per fold and attention, with seeds from --seed upward.",
+            rich_help_panel=_TRAINING,
+        ),
+    ] = 1,
     epochs: Annotated[int, _setting("epochs", "--epochs")] = TrainingSettings.epochs,
+    patience: Annotated[int | None, _setting("patience", "--patience")] = TrainingSettings.patience,
     learning_rate: Annotated[
         float, _setting("learning_rate", "--learning-rate")
     ] = TrainingSettings.learning_rate,
@@ -150,18 +203,27 @@ def train(
     verbose: options.Verbose = False,
 ) -> None:
     """Train region and slide Transformers on features and labels; stopped runs go on."""
-    from hvit_cli.pipelines.train import TrainingRequest, prepare
+    from hvit_cli.pipelines.train import CrossValidationRequest, TrainingRequest, joined_workers
     from hvit_cli.storage.work import WorkFolder
 
-    attention: Attention = options.attention_of(masked) or TrainingSettings.attention
-    job = prepare(
-        TrainingRequest(
+    attentions = _attentions(masked, attention)
+    if folds is None and (len(attentions) > 1 or seeds > 1 or len(fold or ()) > 1):
+        raise UsageError(
+            "several attentions, seeds or folds in one call need the table of folds",
+            where="--folds",
+            hint="hvit split, which writes it",
+        )
+    name = attentions[0] if folds is None else "cross-validation"
+    with joined_workers() as workers:
+        request = TrainingRequest(
             features=features,
             labels=labels,
-            out=out or WorkFolder(work).models / attention,
+            out=out or WorkFolder(work).models / name,
+            task=TaskSettings(task=task, objective=objective, grades=_grades(grades, task)),
             settings=TrainingSettings(
-                attention=attention,
+                attention=attentions[0],
                 epochs=epochs,
+                patience=patience,
                 learning_rate=learning_rate,
                 weight_decay=weight_decay,
                 step_epochs=step_epochs,
@@ -188,7 +250,8 @@ def train(
             label_column=label_column,
             tune_table=tune,
             fold_column=fold_column,
-            fold=fold,
+            folds=folds,
+            fold=fold[0] if fold and folds is None else None,
             allow_missing=allow_missing,
             allow_unlabelled=allow_unlabelled,
             encoder=encoder,
@@ -198,13 +261,125 @@ def train(
             device=device,
             overwrite=overwrite,
         )
-    )
+        if folds is None:
+            _train_one(request, workers, as_json)
+            return
+        _cross_validate(
+            CrossValidationRequest(
+                training=request,
+                attentions=attentions,
+                folds=_fold_numbers(fold or ()),
+                seeds=seeds,
+            ),
+            workers,
+            as_json,
+        )
+
+
+def _fold_numbers(named: Sequence[str]) -> tuple[int, ...]:
+    if not all(text.isdecimal() for text in named):
+        raise UsageError(
+            "a fold of the table of folds is a number", where="--fold", found=" ".join(named)
+        )
+    return tuple(dict.fromkeys(map(int, named)))
+
+
+def _grades(text: str | None, task: Task) -> int:
+    """The number of classes that `--grades 0-3` asks for.
+
+    Raises:
+        UsageError: Something else than 0 to the highest class.
+    """
+    if text is None:
+        return 2 if task == "binary" else TaskSettings.grades
+    low, dash, high = text.partition("-")
+    if low != "0" or not dash or not high.isdecimal():
+        raise UsageError(
+            "these are no grades", where="--grades", found=repr(text), wanted="such as 0-3"
+        )
+    return int(high) + 1
+
+
+def _attentions(
+    masked: bool | None, kinds: Sequence[AttentionKind] | None
+) -> tuple[Attention, ...]:
+    named: list[Attention] = [kind.value for kind in kinds or ()]
+    flag = options.attention_of(masked)
+    if flag is not None and named:
+        raise UsageError("--attention and --masked/--plain say the same; one of them is enough")
+    return tuple(named) or (flag or TrainingSettings.attention,)
+
+
+def _train_one(request: TrainingRequest, workers: Workers, as_json: bool) -> None:
+    """A single training, with its tuning slides but no test."""
+    from hvit_cli.pipelines.train import prepare
+    from hvit_cli.pipelines.train import train as run
+
+    job = prepare(request)
+    if not workers.first:
+        list(run(job, workers=workers))
+        return
     _announce(job)
-    records = _follow(job)
+    shown = epochs_view.follow(
+        lambda watch: (
+            epochs_view.Shown(record=record) for record in run(job, watch, workers=workers)
+        ),
+        members=1,
+        epochs=request.settings.epochs,
+        slides=len(job.fold.train),
+    )
+    records = [one.record for one in shown]
     if as_json:
-        console.say_json({"model": job.request.out, "epochs": records})
+        console.say_json({"model": request.out, "epochs": records})
     else:
         _summarise(job, records)
+
+
+def _cross_validate(request: CrossValidationRequest, workers: Workers, as_json: bool) -> None:
+    """Every fold, attention and seed, and the table they come to."""
+    from hvit_cli.pipelines.train import plan_cross_validation
+    from hvit_cli.training.results_page import footnotes, headings, rows
+
+    plan = plan_cross_validation(request)
+    if not workers.first:
+        list(plan.run(workers=workers))
+        plan.finish(workers=workers)
+        return
+    _announce_all(plan)
+    shown = epochs_view.follow(
+        lambda watch: (
+            epochs_view.Shown(record=one.record, member=one.member, number=one.number)
+            for one in plan.run(watch, workers=workers)
+        ),
+        members=len(plan.members),
+        epochs=request.training.settings.epochs,
+        slides=max(len(found.usable) for found in plan.surveys.values()),
+    )
+    results = plan.finish(workers=workers)
+    if as_json:
+        epochs: dict[str, list[EpochRecord]] = {}
+        for one in shown:
+            epochs.setdefault(one.member, []).append(one.record)
+        console.say_json({"model": plan.out, "results": results, "epochs": epochs})
+        return
+    console.say_table(headings(results), rows(results))
+    for line in footnotes(results):
+        console.say(line)
+    console.note(f"Results: {plan.out / 'results.md'}; predictions: {plan.out / 'predictions'}")
+
+
+def _announce_all(plan: CrossValidation) -> None:
+    asked = plan.request
+    console.note(
+        f"{len(plan.members)} trainings: folds {', '.join(map(str, plan.numbers))} × "
+        f"{' and '.join(asked.attentions)} × seeds {asked.seeds}; "
+        f"{len(plan.folds.fold_of)} slides train and tune, {len(plan.folds.test_set_of)} test"
+    )
+    for number, found in plan.surveys.items():
+        if asked.per_fold or number == plan.numbers[0]:
+            of = f"fold {number}: " if asked.per_fold else ""
+            console.note(f"{of}features from {found.folder}")
+            _announce_left_out(found.left_out, found.encoder)
 
 
 def _announce(job: TrainingJob) -> None:
@@ -212,65 +387,17 @@ def _announce(job: TrainingJob) -> None:
         f"{job.name}: {len(job.fold.train)} slides train, {len(job.fold.tune)} tune "
         f"({job.fold.origin}); features from {job.folder}"
     )
-    for reason, slides in job.left_out.items():
-        shown = ", ".join(slides[:3]) + (", …" if len(slides) > 3 else "")
-        console.note(f"left out, {len(slides)} {reason}: {shown}")
-    for text in job.encoder.notes:
-        console.note(text)
+    _announce_left_out(job.left_out, job.encoder)
     if job.done is not None:
         console.note("this training is done already; --overwrite repeats it")
 
 
-def _follow(job: TrainingJob) -> list[EpochRecord]:
-    """Shows each epoch as it is done; on a terminal also how far the present one is."""
-    from rich.console import Console
-    from rich.progress import (
-        BarColumn,
-        MofNCompleteColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
-
-    from hvit_cli.pipelines.train import train as run
-
-    epochs, slides = job.request.settings.epochs, len(job.fold.train)
-    screen = Console(stderr=True, highlight=False)
-    if not screen.is_terminal:
-        return list(console.each_said(run(job), lambda record: _line(record, epochs)))
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("slides"),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-    )
-    records: list[EpochRecord] = []
-    with Progress(*columns, console=screen, transient=True) as progress:
-        task = progress.add_task("epoch 1", total=epochs * slides)
-
-        def watch(seen: int) -> None:
-            progress.update(task, completed=len(records) * slides + seen)
-
-        for record in run(job, watch):
-            records.append(record)
-            progress.console.print(_line(record, epochs))
-            present = min(record.epoch + 1, epochs)
-            progress.update(task, completed=len(records) * slides, description=f"epoch {present}")
-    return records
-
-
-def _line(record: EpochRecord, epochs: int) -> str:
-    kappa = "undefined" if record.tune_kappa is None else f"{record.tune_kappa:.4f}"
-    best = "  best so far" if record.best else ""
-    return (
-        f"epoch {record.epoch}/{epochs}  loss {record.train_loss:.4f}  "
-        f"tune loss {record.tune_loss:.4f}  kappa {kappa}  MAE {record.tune_mae:.3f}  "
-        f"{record.seconds:.1f} s{best}"
-    )
+def _announce_left_out(left_out: Mapping[str, list[str]], encoder: EncoderRecord) -> None:
+    for reason, slides in left_out.items():
+        shown = ", ".join(slides[:3]) + (", …" if len(slides) > 3 else "")
+        console.note(f"left out, {len(slides)} {reason}: {shown}")
+    for text in encoder.notes:
+        console.note(text)
 
 
 def _summarise(job: TrainingJob, records: Iterable[EpochRecord]) -> None:

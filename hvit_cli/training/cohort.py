@@ -100,8 +100,16 @@ def refuse_mismatches(
     *,
     allow_missing: bool = False,
     allow_unlabelled: bool = False,
+    further: Sequence[Problem] = (),
 ) -> None:
     """Raises one error with every problem of the tables and of their match with features.
+
+    Args:
+        tables: The tables of a run.
+        slide_ids: The slides with features.
+        allow_missing: Slides without features are no problem.
+        allow_unlabelled: Features without a row are no problem.
+        further: Problems that were found elsewhere, reported with these.
 
     Raises:
         LabelError: There is a problem.
@@ -110,6 +118,7 @@ def refuse_mismatches(
     problems += mismatches(
         tables, slide_ids, allow_missing=allow_missing, allow_unlabelled=allow_unlabelled
     )
+    problems += further
     refuse(
         "labels and features cannot be used together as they are",
         " and ".join(str(table.path) for table in tables),

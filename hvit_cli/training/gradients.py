@@ -18,7 +18,6 @@ from hvit_cli.settings import Precision, TaskSettings
 from hvit_cli.training.bags import micro_batches
 from hvit_cli.training.objectives import loss_sum
 
-
 _REGRESSION = TaskSettings()
 
 

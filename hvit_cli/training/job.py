@@ -2,79 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from hvit_cli.errors import LabelError, UsageError
-from hvit_cli.settings import AggregatorSettings, TrainingSettings, as_recipe
-from hvit_cli.storage.feature_headers import FeatureHeader
+from hvit_cli.settings import as_recipe
 from hvit_cli.storage.models import ModelFolder, ModelMember
 from hvit_cli.storage.recipe import Recipe, recipe8, recipe_of, require_same_recipe
 from hvit_cli.training import cohort, members
-from hvit_cli.training.bags import CACHE_BYTES
-from hvit_cli.training.encoder_record import EncoderRecord, record_encoder
-from hvit_cli.training.folds import Fold, draw_fold, fold_of_column, fold_of_table, restrict
-from hvit_cli.training.labels import LabelTable, labels_hash, read_labels, read_slide_ids
-from hvit_cli.training.problems import problem, refuse
+from hvit_cli.training.encoder_record import EncoderRecord
+from hvit_cli.training.folds import Fold
+from hvit_cli.training.labels import labels_hash
+from hvit_cli.training.leaks import refuse_leaks
+from hvit_cli.training.request import TrainingRequest
+from hvit_cli.training.survey import Survey, fold_asked, survey
 
 # Raised when the same settings begin to give other weights.
 METHOD = 1
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainingRequest:
-    """What is to be trained, on what, and where to.
-
-    Attributes:
-        features: Folder of feature files, or a work folder with one such folder.
-        labels: Table of labels.
-        out: The model folder.
-        settings: How to train.
-        sizes: Sizes of the aggregator; width and region come from the features.
-        id_column: Heading of the slide ids; None guesses.
-        label_column: Heading of the labels; None guesses.
-        tune_table: Table that names the tuning slides.
-        fold_column: Column of `labels` that says each slide's fold.
-        fold: The fold that tunes.
-        allow_missing: Train without labelled slides that have no features.
-        allow_unlabelled: Leave out features that have no label.
-        encoder: Where the patch encoder of the features is found, to be copied into the model
-            folder or named by it; None takes the features' word for it.
-        copy_encoder: Copy the weights of an encoder that lies in a local file.
-        note: A sentence that goes with every result of the model.
-        watermark: A sentence written across its pictures.
-        licence: Licence note of its weights.
-        device: Where to train.
-        cache_bytes: Memory for features that are read once and kept.
-        overwrite: Replace a member, a model or an unfinished run made with other settings.
-    """
-
-    features: Path
-    labels: Path
-    out: Path
-    settings: TrainingSettings = field(default_factory=TrainingSettings)
-    sizes: AggregatorSettings = field(default_factory=AggregatorSettings)
-    id_column: str | None = None
-    label_column: str | None = None
-    tune_table: Path | None = None
-    fold_column: str | None = None
-    fold: str | None = None
-    allow_missing: bool = False
-    allow_unlabelled: bool = False
-    encoder: str | None = None
-    copy_encoder: bool = True
-    note: str = ""
-    watermark: str = ""
-    licence: str = ""
-    device: str = "auto"
-    cache_bytes: int = CACHE_BYTES
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.fold_column is None) != (self.fold is None):
-            raise UsageError("--fold-column and --fold belong together")
-        if self.fold is not None and self.tune_table is not None:
-            raise UsageError("--tune and --fold both say which slides tune; one of them is enough")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,14 +47,19 @@ class TrainingJob:
     recipe: Recipe
 
     @property
+    def folder_path(self) -> Path:
+        """Where everything about the training of this member lies."""
+        return members.training_folder(self.request.out, self.name)
+
+    @property
     def metrics_path(self) -> Path:
         """Table of the epochs."""
-        return members.training_folder(self.request.out, self.name) / "metrics.csv"
+        return self.folder_path / "metrics.csv"
 
     @property
     def state_path(self) -> Path:
         """State of the run while it is unfinished."""
-        return members.training_folder(self.request.out, self.name) / "training_state.pt"
+        return self.folder_path / "training_state.pt"
 
     @property
     def done(self) -> ModelMember | None:
@@ -134,68 +82,20 @@ def prepare(request: TrainingRequest) -> TrainingJob:
         ModelError: Plain attention was asked for, and features of tissue are all there is.
         UsageError: No, or several, folders of features could be meant.
     """
-    folder = cohort.find_features_folder(request.features)
-    tables = _tables(request)
-    present = cohort.list_features(folder)
-    cohort.refuse_mismatches(
-        tables,
-        present,
-        allow_missing=request.allow_missing,
-        allow_unlabelled=request.allow_unlabelled,
-    )
-    named = {slide_id for table in tables for slide_id in table.rows}
-    headers = cohort.read_headers({i: path for i, path in present.items() if i in named})
-    if not headers:
-        raise LabelError(
-            "no slide has both a label and features", where=request.labels, found=folder
-        )
-    header = cohort.require_one_making(headers, folder)
-    cohort.require_visible_patches(headers, request.settings.attention)
-    without_region = sorted(i for i, header in headers.items() if header.n_regions == 0)
-    if not request.allow_missing:
-        refuse(
-            "slides cannot be trained on",
-            folder,
-            problem("slides without any region", without_region, "--allow-missing"),
-        )
-    fold = restrict(_fold(request, tables), headers.keys() - set(without_region))
-    left_out = {
-        "without features": sorted(named - present.keys()),
-        "without a label": sorted(present.keys() - named),
-        "without a region": without_region,
-    }
-    return _job(request, folder, headers, header, fold, left_out)
+    return job_of(request, survey(request))
 
 
-def _tables(request: TrainingRequest) -> list[LabelTable]:
-    labels = read_labels(
-        request.labels, id_column=request.id_column, label_column=request.label_column
-    )
-    if request.tune_table is None:
-        return [labels]
-    tuning = read_slide_ids(
-        request.tune_table, id_column=request.id_column, label_column=request.label_column
-    )
-    return [labels, tuning]
+def job_of(request: TrainingRequest, found: Survey) -> TrainingJob:
+    """The training that is asked for, of features and labels that were looked over before.
 
-
-def _fold(request: TrainingRequest, tables: list[LabelTable]) -> Fold:
-    if request.fold_column is not None and request.fold is not None:
-        return fold_of_column(tables[0], request.fold_column, request.fold)
-    if len(tables) == 2:
-        return fold_of_table(*tables)
-    return draw_fold(tables[0].labels, request.settings.tune_fraction, request.settings.seed)
-
-
-def _job(
-    request: TrainingRequest,
-    folder: Path,
-    headers: dict[str, FeatureHeader],
-    header: FeatureHeader,
-    fold: Fold,
-    left_out: dict[str, list[str]],
-) -> TrainingJob:
-    encoder = record_encoder(header, request.encoder, copy=request.copy_encoder)
+    Raises:
+        HvitError: As `prepare`.
+    """
+    cohort.require_visible_patches(found.headers, request.settings.attention)
+    fold = fold_asked(request, found)
+    refuse_leaks(found.pretrained_on, fold.tune, where=found.folder, what="choose the epoch")
+    header = found.header
+    encoder = found.encoder
     model = ModelFolder(
         path=request.out,
         name=request.out.resolve().name,
@@ -205,8 +105,9 @@ def _job(
         encoder=encoder.identity,
         reading=members.reading_of(header),
         tiling=members.tiling_of(header),
-        aggregator=members.aggregator_of(header, request.sizes),
+        aggregator=members.aggregator_of(header, request.sizes, request.task),
         members=(),
+        task=request.task,
     )
     before = members.existing_model(model, overwrite=request.overwrite)
     if before is not None:
@@ -215,11 +116,11 @@ def _job(
             # The folder holds these very weights already, whether or not they were named again.
             model = replace(model, encoder=before.encoder)
             encoder = EncoderRecord(identity=before.encoder)
-    name = str(request.settings.attention)
     recipe = recipe_of(
         settings={
             "method": METHOD,
             "training": as_recipe(request.settings),
+            "task": as_recipe(request.task),
             "aggregator": as_recipe(model.aggregator),
         },
         inputs={
@@ -231,16 +132,16 @@ def _job(
     )
     job = TrainingJob(
         request=request,
-        name=name,
-        folder=folder,
-        paths={slide_id: folder / f"{slide_id}.h5" for slide_id in headers},
+        name=request.name,
+        folder=found.folder,
+        paths=found.paths(),
         fold=fold,
-        left_out={reason: slides for reason, slides in left_out.items() if slides},
+        left_out=dict(found.left_out),
         model=model,
         encoder=encoder,
         recipe=recipe,
     )
-    trained = model.training.get(name)
+    trained = model.training.get(request.name)
     if trained is not None and not request.overwrite:
         require_same_recipe(request.out, trained["recipe"], recipe)
     return job

@@ -19,6 +19,7 @@ from hvit_cli.settings import (
     AggregatorSettings,
     Attention,
     ReadingSettings,
+    TaskSettings,
     TilingSettings,
     as_recipe,
 )
@@ -59,10 +60,17 @@ def tiling_of(header: FeatureHeader) -> TilingSettings:
     )
 
 
-def aggregator_of(header: FeatureHeader, sizes: AggregatorSettings) -> AggregatorSettings:
-    """The asked sizes with the widths and region that the features dictate."""
+def aggregator_of(
+    header: FeatureHeader, sizes: AggregatorSettings, task: TaskSettings
+) -> AggregatorSettings:
+    """The asked sizes with what the features (width, region) and the task (outputs) dictate."""
     return replace(
-        sizes, patch_dim=header.width, region_px=header.region_px, patch_px=header.patch_px
+        sizes,
+        patch_dim=header.width,
+        region_px=header.region_px,
+        patch_px=header.patch_px,
+        outputs=task.outputs,
+        head=task.head,
     )
 
 
@@ -96,6 +104,7 @@ def add_member(
     *,
     attention: Attention,
     fold: int | None,
+    seed: int | None = None,
     metrics: dict[str, Any],
     record: dict[str, Any],
 ) -> ModelFolder:
@@ -109,6 +118,7 @@ def add_member(
         weights: State dict of the aggregator.
         attention: The attention it was trained with.
         fold: The fold it was tuned on.
+        seed: The seed of its weights, where several are trained.
         metrics: Numbers of the epoch whose weights these are.
         record: How it was trained, for `training` in the description.
     """
@@ -120,6 +130,7 @@ def add_member(
         sha256=sha256_of(model.path / file),
         attention=attention,
         fold=fold,
+        seed=seed,
         metrics=metrics,
     )
     members = {m.file: m for m in (*model.members, member)}
@@ -147,6 +158,7 @@ def _shared(model: ModelFolder) -> Recipe:
         "reading": as_recipe(model.reading),
         "tiling": as_recipe(model.tiling),
         "aggregator": as_recipe(model.aggregator),
+        "task": as_recipe(model.task),
     }
 
 

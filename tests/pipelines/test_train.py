@@ -19,11 +19,11 @@ from hvit_cli.models.aggregator import Aggregator
 from hvit_cli.models.encoders import load_encoder
 from hvit_cli.models.loading import load_aggregator_weights
 from hvit_cli.models.vit import VisionTransformer, VitShape
-from hvit_cli.pipelines import train as pipeline
 from hvit_cli.pipelines.train import TrainingRequest, prepare, train
 from hvit_cli.settings import AggregatorSettings, TrainingSettings, as_recipe
 from hvit_cli.storage.features import read_features
 from hvit_cli.storage.models import read_model
+from hvit_cli.training import run
 from hvit_cli.training.bags import bag_of
 from hvit_cli.training.epochs import read_metrics
 from hvit_cli.training.metrics import grade_of, quadratic_kappa
@@ -119,6 +119,7 @@ def test_the_model_folder_says_how_it_was_made(request_: TrainingRequest) -> Non
         dataclasses.replace(r, seconds=0) for r in records
     ]
     assert sorted(p.name for p in request_.out.rglob("*") if p.is_file()) == [
+        "curves.png",
         "masked.safetensors",
         "metrics.csv",
         "model.json",
@@ -181,7 +182,7 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(
         with pytest.raises(KilledError):
             list(train(prepare(request_), watch))
     else:
-        monkeypatch.setattr(pipeline.members, "add_member", kill)
+        monkeypatch.setattr(run.members, "add_member", kill)
         with pytest.raises(KilledError):
             list(train(prepare(request_)))
         monkeypatch.undo()
