@@ -114,4 +114,5 @@ def confusion_cells(
     label: npt.NDArray[np.int64], grade: npt.NDArray[np.int64], classes: int
 ) -> Floats:
     """(S, L²) with a 1 in the cell of each slide: row the label, column the grade."""
-    return np.eye(classes**2)[label * classes + grade]
+    cells: Floats = np.eye(classes**2)[label * classes + grade]
+    return cells

@@ -18,6 +18,8 @@ COMMANDS = (
     "split",
     "train",
     "predict",
+    "evaluate",
+    "compare",
     "heatmap",
     "convert",
     "demo",

@@ -1,0 +1,394 @@
+"""`hvit evaluate`: what predictions are worth, measured against labels."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from hvit_cli.errors import UsageError
+from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.work import WorkFolder
+from hvit_cli.training import figures, metrics
+from hvit_cli.training.bootstrap import DRAWS
+from hvit_cli.training.calibration import Calibration, calibration
+from hvit_cli.training.contact_sheet import worst_slides, write_contact_sheet
+from hvit_cli.training.fold_table import Folds, read_folds
+from hvit_cli.training.groups import join_groups, read_group_table, source_of_column
+from hvit_cli.training.labels import LabelTable, read_labels, require_sound
+from hvit_cli.training.matching import Match, match, refuse_missing, side_by_side
+from hvit_cli.training.measures import Graded, Measures, Resampling, measure
+from hvit_cli.training.metrics import ISUP_GRADES
+from hvit_cli.training.predictions import PredictionTable, heading_if_present, read_predictions
+from hvit_cli.training.problems import problem
+from hvit_cli.training.split_report import inconsistent_rows
+from hvit_cli.training.subgroups import values_of
+
+MIN_DRAWS = 2000
+CASE_COLUMN = "case_id"
+IN_FOLDS = "folds"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationRequest:
+    """What is to be judged, and how.
+
+    Attributes:
+        predictions: Table of predictions.
+        labels: Table of labels.
+        id_column: Heading of the slide ids in both tables, as far as they have it.
+        prediction_column: Heading of the predicted grades.
+        score_column: Heading of the scores.
+        label_column: Heading of the labels.
+        fold_column: Heading of the folds, in either table.
+        model: Judge the rows of this model.
+        attention: Judge the rows of this kind of attention.
+        by: Columns by which slides are also judged apart; `scanner` is told by the spacing.
+        group_columns: Columns whose equal values are resampled together.
+        group_tables: Tables of groups that are resampled together.
+        folds: Table of folds; it says folds, test sets and groups.
+        part: Judge one test set of `folds` alone, or `folds` for its folds.
+        allow_missing: Judge the slides that are there.
+        draws: Draws of the bootstrap, 2000 at least; 0 gives no intervals.
+        seed: Their seed.
+        grades: Number of classes.
+    """
+
+    predictions: Path
+    labels: Path
+    id_column: str | None = None
+    prediction_column: str | None = None
+    score_column: str | None = None
+    label_column: str | None = None
+    fold_column: str | None = None
+    model: str | None = None
+    attention: str | None = None
+    by: tuple[str, ...] = ()
+    group_columns: tuple[str, ...] = ()
+    group_tables: tuple[Path, ...] = ()
+    folds: Path | None = None
+    part: str | None = None
+    allow_missing: bool = False
+    draws: int = DRAWS
+    seed: int = 0
+    grades: int = ISUP_GRADES
+
+    def __post_init__(self) -> None:
+        if 0 < self.draws < MIN_DRAWS or self.draws < 0:
+            raise UsageError(
+                "so few draws make no interval",
+                where="--draws",
+                found=self.draws,
+                wanted=f"{MIN_DRAWS} or more, or 0 for no intervals",
+            )
+        if self.part is not None and self.folds is None:
+            raise UsageError("--set names a set of --folds", where="--set")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Subgroup:
+    """The slides with one value of a column.
+
+    Attributes:
+        column: Heading, or scanner or set.
+        value: The value.
+        measures: Their numbers.
+    """
+
+    column: str
+    value: str
+    measures: Measures
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunMeasures:
+    """What one fold, or one seed of it, achieved on the slides it predicted.
+
+    Attributes:
+        fold: The fold; empty where the table does not say it.
+        seed: The seed; empty where the table does not say it.
+        slides: Slides it predicted.
+        kappa: Quadratic weighted kappa.
+        accuracy: Share of grades equal to the label.
+        within_one: Share of grades at most one step from it.
+    """
+
+    fold: str
+    seed: str
+    slides: int
+    kappa: float | None
+    accuracy: float | None
+    within_one: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What predictions are worth.
+
+    Attributes:
+        predictions: The table of predictions.
+        labels: The table of labels.
+        match: Slides expected, found and missing.
+        measures: Numbers over all slides found.
+        confusion: Counts; the row is the label, the column the predicted grade.
+        calibration: Of the scores; None without scores.
+        subgroups: Numbers by column and value.
+        runs: Numbers by fold and seed; empty where there is one of each only.
+        kappa_mean: Mean of the kappas of the runs.
+        kappa_sd: Their standard deviation (ddof 1).
+        label_counts: Slides expected of each grade, by set.
+        draws: Draws of the bootstrap.
+        seed: Their seed.
+        remarks: What must be said beside the numbers.
+        graded: The slides behind the numbers.
+    """
+
+    predictions: Path
+    labels: Path
+    match: Match
+    measures: Measures
+    confusion: Sequence[Sequence[int]]
+    calibration: Calibration | None
+    subgroups: Sequence[Subgroup]
+    runs: Sequence[RunMeasures]
+    kappa_mean: float | None
+    kappa_sd: float | None
+    label_counts: Mapping[str, Sequence[int]]
+    draws: int
+    seed: int
+    remarks: Sequence[str]
+    graded: Graded
+
+
+def evaluate(request: EvaluationRequest) -> Evaluation:
+    """Measures predictions against labels.
+
+    Raises:
+        LabelError: A table cannot be used as it is, or expected slides are missing.
+        UsageError: The table of predictions holds several models, and none was chosen.
+    """
+    labels = require_sound(
+        read_labels(
+            request.labels,
+            id_column=heading_if_present(request.labels, request.id_column),
+            label_column=request.label_column,
+            grades=request.grades,
+        )
+    )
+    folds = None if request.folds is None else read_folds(request.folds, grades=request.grades)
+    table = _predictions(request, labels)
+    expected = _expected(request, labels, folds)
+    together = table.together(request.grades)
+    found = match(together, expected)
+    refuse_missing(found, request.predictions, allow_missing=request.allow_missing)
+    how = Resampling(draws=request.draws, seed=request.seed, grades=request.grades)
+    graded = side_by_side(together, expected, _groups(request, labels, table, folds))
+    runs = _runs(request, labels, table, folds, expected)
+    kappas = [run.kappa for run in runs if run.kappa is not None]
+    sets = _sets(expected, folds)
+    counts = {
+        name: Counter(expected[i] for i in expected if sets[i] == name)
+        for name in dict.fromkeys(sets.values())
+    }
+    remarks = [
+        *problem("grades that are not their rounded score", table.unrounded),
+        *inconsistent_rows(labels),
+    ]
+    return Evaluation(
+        predictions=request.predictions,
+        labels=request.labels,
+        match=found,
+        measures=measure(graded, how),
+        confusion=metrics.confusion_matrix(graded.label, graded.grade, request.grades).tolist(),
+        calibration=calibration(graded.label, graded.score) if graded.has_scores else None,
+        subgroups=_subgroups(request, labels, table, graded, sets, how),
+        runs=runs,
+        kappa_mean=float(np.mean(kappas)) if kappas else None,
+        kappa_sd=float(np.std(kappas, ddof=1)) if len(kappas) > 1 else None,
+        label_counts={n: [c[g] for g in range(request.grades)] for n, c in counts.items()},
+        draws=request.draws,
+        seed=request.seed,
+        remarks=[str(remark) for remark in remarks],
+        graded=graded,
+    )
+
+
+def _predictions(request: EvaluationRequest, labels: LabelTable) -> PredictionTable:
+    own_folds = heading_if_present(request.predictions, request.fold_column)
+    if request.fold_column is not None and own_folds is None:
+        labels.column(request.fold_column)  # an error where neither table has it
+    return read_predictions(
+        request.predictions,
+        id_column=heading_if_present(request.predictions, request.id_column),
+        prediction_column=request.prediction_column,
+        score_column=request.score_column,
+        fold_column=own_folds,
+        model=request.model,
+        attention=request.attention,
+        grades=request.grades,
+    )
+
+
+def _expected(
+    request: EvaluationRequest, labels: LabelTable, folds: Folds | None
+) -> Mapping[str, int]:
+    if folds is None or request.part is None:
+        return labels.labels
+    in_folds = request.part == IN_FOLDS
+    wanted = folds.fold_of.keys() if in_folds else folds.test(request.part).keys()
+    return {i: label for i, label in labels.labels.items() if i in wanted}
+
+
+def _groups(
+    request: EvaluationRequest, labels: LabelTable, table: PredictionTable, folds: Folds | None
+) -> dict[str, str]:
+    tables = ((labels.path, labels.rows), (table.path, table.rows))
+    columns = list(request.group_columns)
+    if CASE_COLUMN in next(iter(labels.rows.values())) and CASE_COLUMN not in columns:
+        columns.append(CASE_COLUMN)
+    named = [
+        source_of_column(name, values) for name in columns if (values := values_of(name, tables))
+    ]
+    named += [read_group_table(path) for path in request.group_tables]
+    if folds is not None and folds.group_of:
+        named.append(source_of_column(folds.path.name, folds.group_of))
+    return join_groups(labels.labels, named)
+
+
+def _sets(expected: Mapping[str, int], folds: Folds | None) -> dict[str, str]:
+    if folds is None:
+        return dict.fromkeys(expected, "all")
+    return {
+        i: folds.test_set_of.get(i, IN_FOLDS if i in folds.fold_of else "neither") for i in expected
+    }
+
+
+def _subgroups(
+    request: EvaluationRequest,
+    labels: LabelTable,
+    table: PredictionTable,
+    graded: Graded,
+    sets: Mapping[str, str],
+    how: Resampling,
+) -> list[Subgroup]:
+    tables = ((labels.path, labels.rows), (table.path, table.rows))
+    columns = {name: values_of(name, tables) for name in request.by}
+    if len(set(sets.values())) > 1:
+        columns["set"] = dict(sets)
+    found = []
+    for name, values in columns.items():
+        here = np.asarray([values.get(i, "") for i in graded.slide_ids], object)
+        for value in sorted(set(here.tolist())):
+            measures = measure(graded.only(here == value), how)
+            found.append(Subgroup(column=name, value=value or "(none)", measures=measures))
+    return found
+
+
+def _runs(
+    request: EvaluationRequest,
+    labels: LabelTable,
+    table: PredictionTable,
+    folds: Folds | None,
+    expected: Mapping[str, int],
+) -> list[RunMeasures]:
+    """Numbers of each fold and seed: told apart by the predictions, else by the labels."""
+    runs = dict(table.runs)
+    if len(runs) == 1 and not any(next(iter(runs))):
+        fold_of: Mapping[str, str] = {}
+        if request.fold_column is not None:
+            fold_of = labels.column(request.fold_column)
+        elif folds is not None:
+            fold_of = {i: str(fold) for i, fold in folds.fold_of.items()}
+        (predicted,) = runs.values()
+        runs = {
+            (fold, ""): {i: p for i, p in predicted.items() if fold_of.get(i) == fold}
+            for fold in sorted(set(fold_of.values()))
+        }
+    found = []
+    for fold, seed in sorted(runs, key=_in_order):
+        slides = side_by_side(runs[fold, seed], expected, None)
+        if slides.slide_ids:
+            found.append(
+                RunMeasures(
+                    fold=fold,
+                    seed=seed,
+                    slides=len(slides.slide_ids),
+                    kappa=metrics.quadratic_kappa(slides.label, slides.grade, request.grades),
+                    accuracy=metrics.accuracy(slides.label, slides.grade),
+                    within_one=metrics.within_one(slides.label, slides.grade),
+                )
+            )
+    return found if len(found) > 1 else []
+
+
+def _in_order(run: tuple[str, str]) -> tuple[tuple[int, str], ...]:
+    # Fold 10 comes after fold 9.
+    return tuple((len(name), name) for name in run)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What an evaluation left on disk.
+
+    Attributes:
+        files: The files.
+        without_picture: Slides of the contact sheet that have no picture in the work folder.
+    """
+
+    files: Sequence[Path]
+    without_picture: Sequence[str] = ()
+
+
+def summary(done: Evaluation) -> dict[str, Any]:
+    """Every number of an evaluation as plain JSON values; slides only where they are missing."""
+    plain: dict[str, Any] = {}
+    for field in fields(done):
+        value = getattr(done, field.name)
+        if field.name == "graded":
+            continue
+        plain[field.name] = [_plain(v) for v in value] if isinstance(value, list) else _plain(value)
+    return {**plain, "predictions": done.predictions.name, "labels": done.labels.name}
+
+
+def _plain(value: Any) -> Any:
+    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+
+
+def write_evaluation(
+    done: Evaluation, out: Path, *, worst: int = 0, work: WorkFolder | None = None
+) -> Written:
+    """Writes numbers, figures and, if asked for, a contact sheet of the largest errors.
+
+    Args:
+        done: The evaluation.
+        out: Folder of the files.
+        worst: Slides on the contact sheet; 0 for none.
+        work: Work folder with the slides' heatmaps or overviews.
+
+    Raises:
+        StorageError: A file cannot be written.
+    """
+    kappa = done.measures.kappa
+    caption = "κ undefined" if kappa.value is None else f"quadratic weighted κ {kappa.value:.3f}"
+    if kappa.low is not None and kappa.high is not None:
+        caption += f" (95 % interval {kappa.low:.3f} to {kappa.high:.3f})"
+    files = [out / "evaluation.json", out / "confusion.png", out / "labels.png"]
+    text = json.dumps(summary(done), indent=2, ensure_ascii=False, allow_nan=False)
+    write_text(files[0], text + "\n")
+    figures.confusion_figure(done.confusion, files[1], caption)
+    figures.label_figure(done.label_counts, files[2])
+    if done.graded.has_scores:
+        files.append(out / "scores.png")
+        figures.score_figure(done.graded, done.calibration, len(done.confusion), files[-1])
+    without: list[str] = []
+    if worst and work is not None:
+        slides = worst_slides(done.graded, worst, work)
+        if slides:
+            files.append(out / "worst.png")
+            without = write_contact_sheet(slides, files[-1])
+    return Written(files=files, without_picture=without)
