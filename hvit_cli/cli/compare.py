@@ -77,6 +77,10 @@ def compare(
         Path | None,
         _option(_INTERVALS, "--folds", text="Table of hvit split, whose groups are drawn."),
     ] = None,
+    part: Annotated[
+        str | None,
+        _option(_TABLES, "--set", text="Compare on one test set of --folds, all tests, or folds."),
+    ] = None,
     draws: Annotated[
         int, _option(_INTERVALS, "--draws", text="Draws of the bootstrap, 2000 at least.")
     ] = 2000,
@@ -104,6 +108,7 @@ def compare(
             group_columns=tuple(group_column or ()),
             group_tables=tuple(group_table or ()),
             folds=folds,
+            part=part,
             allow_missing=allow_missing,
             draws=draws,
             seed=seed,

@@ -75,7 +75,7 @@ def evaluate(
     ] = None,
     part: Annotated[
         str | None,
-        _option(_PARTS, "--set", text="Judge one test set of --folds alone, or folds."),
+        _option(_PARTS, "--set", text="Judge one test set of --folds, all tests, or the folds."),
     ] = None,
     group_column: Annotated[
         list[str] | None,
@@ -212,7 +212,8 @@ def _say_runs(done: Evaluation) -> None:
         ),
     )
     mean, sd = console.number(done.kappa_mean, 4), console.number(done.kappa_sd, 4)
-    console.say(f"κ: mean {mean or 'undefined'} ± {sd or 'undefined'} (sd, ddof 1)")
+    of = "folds" if len({run.fold for run in done.runs}) > 1 else "seeds"
+    console.say(f"κ of the {of}: mean {mean or 'undefined'} ± {sd or 'undefined'} (sd, ddof 1)")
 
 
 def _cells(measures: Measures) -> tuple[object, ...]:

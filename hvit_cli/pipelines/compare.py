@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from hvit_cli.errors import LabelError, UsageError
 from hvit_cli.training.bootstrap import CONFIDENCE, DRAWS
 from hvit_cli.training.comparison import Comparison, PairedGrades, compare_arms
-from hvit_cli.training.fold_table import read_folds
+from hvit_cli.training.fold_table import Folds, read_folds
 from hvit_cli.training.groups import join_groups, read_group_table, source_of_column
 from hvit_cli.training.labels import LabelTable, read_labels, require_sound
 from hvit_cli.training.measures import Resampling
@@ -61,6 +61,8 @@ class ComparisonRequest:
         group_columns: Columns of the labels whose equal values are resampled together.
         group_tables: Tables of groups that are resampled together.
         folds: Table of folds, whose groups are resampled together.
+        part: Compare on one test set of `folds` alone; `tests` for all of them, `folds` for its
+            folds.
         allow_missing: Compare the slides that both arms graded.
         draws: Draws of the bootstrap, 2000 at least.
         seed: Their seed.
@@ -80,6 +82,7 @@ class ComparisonRequest:
     group_columns: tuple[str, ...] = ()
     group_tables: tuple[Path, ...] = ()
     folds: Path | None = None
+    part: str | None = None
     allow_missing: bool = False
     draws: int = DRAWS
     seed: int = 0
@@ -94,6 +97,8 @@ class ComparisonRequest:
         ):
             if not holds:
                 raise UsageError("out of range", where=option, found=value, wanted=wanted)
+        if self.part is not None and self.folds is None:
+            raise UsageError("--set names a set of --folds", where="--set")
         if self.a == self.b:
             raise UsageError(
                 "an arm is compared with itself",
@@ -118,10 +123,14 @@ def compare(request: ComparisonRequest) -> Comparison:
             grades=request.grades,
         )
     )
+    folds = None if request.folds is None else read_folds(request.folds, grades=request.grades)
+    if folds is not None and request.part is not None:
+        wanted = folds.part(request.part)
+        labels = replace(labels, labels={i: g for i, g in labels.labels.items() if i in wanted})
     a, b = (_read(request, arm) for arm in (request.a, request.b))
     runs = _paired_runs(request, a, b)
     _refuse_missing(request, labels, runs)
-    group_of = _groups(request, labels)
+    group_of = _groups(request, labels, folds)
     pairs = [
         pair
         for run, arms in runs.items()
@@ -201,16 +210,14 @@ def _refuse_missing(
     refuse("the arms cannot be compared as they are", request.labels, problems)
 
 
-def _groups(request: ComparisonRequest, labels: LabelTable) -> dict[str, str]:
+def _groups(request: ComparisonRequest, labels: LabelTable, folds: Folds | None) -> dict[str, str]:
     columns = list(request.group_columns)
     if CASE_COLUMN in next(iter(labels.rows.values())) and CASE_COLUMN not in columns:
         columns.append(CASE_COLUMN)
     sources = [source_of_column(name, labels.column(name)) for name in columns]
     sources += [read_group_table(path) for path in request.group_tables]
-    if request.folds is not None:
-        folds = read_folds(request.folds, grades=request.grades)
-        if folds.group_of:
-            sources.append(source_of_column(folds.path.name, folds.group_of))
+    if folds is not None and folds.group_of:
+        sources.append(source_of_column(folds.path.name, folds.group_of))
     return join_groups(labels.labels, sources)
 
 

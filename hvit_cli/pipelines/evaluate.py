@@ -18,7 +18,7 @@ from hvit_cli.training import figures, metrics
 from hvit_cli.training.bootstrap import DRAWS
 from hvit_cli.training.calibration import Calibration, calibration
 from hvit_cli.training.contact_sheet import worst_slides, write_contact_sheet
-from hvit_cli.training.fold_table import Folds, read_folds
+from hvit_cli.training.fold_table import IN_FOLDS, Folds, read_folds
 from hvit_cli.training.groups import join_groups, read_group_table, source_of_column
 from hvit_cli.training.labels import LabelTable, read_labels, require_sound
 from hvit_cli.training.matching import Match, match, refuse_missing, side_by_side
@@ -31,7 +31,6 @@ from hvit_cli.training.subgroups import values_of
 
 MIN_DRAWS = 2000
 CASE_COLUMN = "case_id"
-IN_FOLDS = "folds"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +51,7 @@ class EvaluationRequest:
         group_columns: Columns whose equal values are resampled together.
         group_tables: Tables of groups that are resampled together.
         folds: Table of folds; it says folds, test sets and groups.
-        part: Judge one test set of `folds` alone, or `folds` for its folds.
+        part: Judge one test set of `folds` alone; `tests` for all of them, `folds` for its folds.
         allow_missing: Judge the slides that are there.
         draws: Draws of the bootstrap, 2000 at least; 0 gives no intervals.
         seed: Their seed.
@@ -139,7 +138,8 @@ class Evaluation:
         calibration: Of the scores; None without scores.
         subgroups: Numbers by column and value.
         runs: Numbers by fold and seed; empty where there is one of each only.
-        kappa_mean: Mean of the kappas of the runs.
+        kappa_mean: Mean kappa of the folds, each the mean over its seeds; of the seeds where
+            there is one fold.
         kappa_sd: Their standard deviation (ddof 1).
         label_counts: Slides expected of each grade, by set.
         draws: Draws of the bootstrap.
@@ -189,7 +189,7 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     how = Resampling(draws=request.draws, seed=request.seed, grades=request.grades)
     graded = side_by_side(together, expected, _groups(request, labels, table, folds))
     runs = _runs(request, labels, table, folds, expected)
-    kappas = [run.kappa for run in runs if run.kappa is not None]
+    kappas = _kappas_of_folds(runs)
     sets = _sets(expected, folds)
     counts = {
         name: Counter(expected[i] for i in expected if sets[i] == name)
@@ -239,8 +239,7 @@ def _expected(
 ) -> Mapping[str, int]:
     if folds is None or request.part is None:
         return labels.labels
-    in_folds = request.part == IN_FOLDS
-    wanted = folds.fold_of.keys() if in_folds else folds.test(request.part).keys()
+    wanted = folds.part(request.part)
     return {i: label for i, label in labels.labels.items() if i in wanted}
 
 
@@ -324,6 +323,17 @@ def _runs(
                 )
             )
     return found if len(found) > 1 else []
+
+
+def _kappas_of_folds(runs: Sequence[RunMeasures]) -> list[float]:
+    """The kappas whose mean and deviation are told; [] where one of them is undefined."""
+    by_seed = len({run.fold for run in runs}) == 1
+    kappas: dict[str, list[float]] = {}
+    for run in runs:
+        if run.kappa is None:
+            return []
+        kappas.setdefault(run.seed if by_seed else run.fold, []).append(run.kappa)
+    return [float(np.mean(values)) for values in kappas.values()]
 
 
 def _in_order(run: tuple[str, str]) -> tuple[tuple[int, str], ...]:

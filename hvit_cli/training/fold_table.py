@@ -19,6 +19,8 @@ from hvit_cli.training.metrics import ISUP_GRADES
 from hvit_cli.training.problems import Problem, problem, refuse
 
 COLUMNS = ("slide_id", "label", "fold", "set", "group", "case_id")
+# Names for all slides of the folds, and for all test sets together.
+IN_FOLDS, IN_TESTS = "folds", "tests"
 KIND = "hvit-folds"
 SCHEMA = 1
 
@@ -92,6 +94,16 @@ class Folds:
                 wanted=name,
             )
         return self._sorted(i for i, test in self.test_set_of.items() if name in (None, test))
+
+    def part(self, name: str) -> dict[str, int]:
+        """Grade by slide id of a test set, of `tests`, all of them, or of `folds`, all folds.
+
+        Raises:
+            LabelError: There is no test set of this name.
+        """
+        if name == IN_FOLDS:
+            return self._sorted(self.fold_of)
+        return self.test(None if name == IN_TESTS else name)
 
     def part_of(self, slide_id: str, number: int) -> str:
         """What a slide is to the model of one fold: train, tune or a test set's name."""

@@ -123,6 +123,19 @@ def test_missing_slides_of_both_arms_are_reported_together(
     assert [p.slides for p in done.pairs] == [147, 148, 148, 148]
 
 
+def test_one_test_set_of_a_table_of_folds(request_: ComparisonRequest, tmp_path: Path) -> None:
+    label = np.arange(150) * 7 % 6
+    rows = "".join(
+        f"s{i},{g},{'' if i % 2 else 1 + i % 4},{'public' if i % 2 else ''},g{i // 10}\n"
+        for i, g in enumerate(label)
+    )
+    folds = write(tmp_path / "folds.csv", "slide_id,label,fold,set,group\n" + rows)
+    done = compare(replace(request_, labels=folds, folds=folds, part="public"))
+    assert (done.slides, done.groups) == (75, 15)
+    with pytest.raises(UsageError, match="--set"):
+        replace(request_, part="public")
+
+
 @pytest.mark.parametrize(
     ("changed", "option"),
     [({"margin": 0}, "--margin"), ({"draws": 50}, "--draws"), ({"confidence": 95}, "--confidence")],

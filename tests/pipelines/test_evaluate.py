@@ -152,6 +152,29 @@ def test_a_table_of_folds_says_folds_sets_and_groups(
         evaluate(replace(request, part="private"))
 
 
+def test_seeds_of_a_fold_are_averaged_before_folds_are(
+    request_: EvaluationRequest, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    rows = "".join(
+        f"s{i:02d},{fold},{seed},{i * 7 % 6 + rng.normal():.3f}\n"
+        for fold in (1, 2, 3)
+        for seed in (0, 1)
+        for i in range(60)
+    )
+    table = write(tmp_path / "runs.csv", "slide_id,fold,seed,score\n" + rows)
+    done = evaluate(replace(request_, predictions=table, draws=0))
+    kappas = np.array([run.kappa for run in done.runs]).reshape(3, 2)
+    assert done.kappa_mean == pytest.approx(kappas.mean())
+    assert done.kappa_sd == pytest.approx(kappas.mean(1).std(ddof=1))
+    # All six together are the ensemble, each slide once.
+    assert done.measures.slides == 60
+    assert done.measures.kappa.value > kappas.max()
+    one = table.read_text().splitlines(keepends=True)[:121]
+    done = evaluate(replace(request_, predictions=write(table, "".join(one)), draws=0))
+    assert done.kappa_sd == pytest.approx(kappas[0].std(ddof=1))
+
+
 def test_what_is_written(request_: EvaluationRequest, tmp_path: Path) -> None:
     work = WorkFolder(tmp_path / "work")
     worst = "s00"

@@ -45,6 +45,9 @@ def test_one_fold_tunes_the_others_train_and_test_slides_do_neither(folds: Folds
     assert folds.test() == {"d": 2, "e": 3}
     assert folds.test("private") == {"e": 3}
     assert folds.test_sets == ("public", "private")
+    assert folds.part("tests") == folds.test()
+    assert folds.part("private") == {"e": 3}
+    assert folds.part("folds").keys() == folds.fold_of.keys()
     assert [folds.part_of(i, 10) for i in folds.labels] == [
         "train",
         "train",
