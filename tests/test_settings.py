@@ -21,7 +21,7 @@ from hvit_cli.settings import (
 CLASSES = [
     kind
     for _, kind in inspect.getmembers(settings, inspect.isclass)
-    if dataclasses.is_dataclass(kind) and kind.__module__ == settings.__name__
+    if dataclasses.is_dataclass(kind) and kind.__module__.startswith(settings.__name__)
 ]
 
 

@@ -1,0 +1,48 @@
+"""Every setting of hvit: frozen, declared once, checked at birth, saved beside every output.
+
+The sentence under a field is its documentation everywhere: `sentence(TilingSettings,
+"region_px")` gives it to the command line's help, and `as_recipe` turns an instance into the
+plain dictionary that is stored with results. Nothing here imports anything heavy.
+"""
+
+from hvit_cli.settings.aggregator import AggregatorSettings, Head
+from hvit_cli.settings.embedding import EmbeddingSettings, EncoderInput, Normalisation
+from hvit_cli.settings.heatmap import Combine, HeatmapSettings, Scale
+from hvit_cli.settings.kinds import Attention, Precision
+from hvit_cli.settings.reading import ReadingSettings
+from hvit_cli.settings.recipe import as_recipe, from_recipe, sentence
+from hvit_cli.settings.tiling import Grid, TilingSettings
+from hvit_cli.settings.tissue import MissingMask, TissueSettings
+from hvit_cli.settings.training import (
+    Objective,
+    SplitSettings,
+    Task,
+    TaskSettings,
+    TrainingSettings,
+)
+
+__all__ = [
+    "AggregatorSettings",
+    "Attention",
+    "Combine",
+    "EmbeddingSettings",
+    "EncoderInput",
+    "Grid",
+    "Head",
+    "HeatmapSettings",
+    "MissingMask",
+    "Normalisation",
+    "Objective",
+    "Precision",
+    "ReadingSettings",
+    "Scale",
+    "SplitSettings",
+    "Task",
+    "TaskSettings",
+    "TilingSettings",
+    "TissueSettings",
+    "TrainingSettings",
+    "as_recipe",
+    "from_recipe",
+    "sentence",
+]
