@@ -9,6 +9,7 @@ from typer.core import TyperGroup
 
 from hvit_cli import __version__
 from hvit_cli.cli import (
+    bench,
     compare,
     console,
     convert,
@@ -96,5 +97,6 @@ for _command in (
     heatmap.heatmap,
     convert.convert,
     demo.demo,
+    bench.bench,
 ):
     app.command()(_command)

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 
 from hvit_cli.errors import ModelError
-from hvit_cli.models.bags import PackedBags, PatchBag, buckets, pack
+from hvit_cli.models.bags import PackedBags, PatchBag, buckets, pack, steps
 from hvit_cli.models.region import RegionTransformer
 from hvit_cli.models.slide import SlideTransformer
 from hvit_cli.settings import AggregatorSettings
@@ -162,19 +162,25 @@ class Aggregator(nn.Module):
         tokens = region.embed_patches(packed.features.to(self.dtype), packed.patch_index)
         order, row_order = [], []
         embeddings, patches, prefixes = [], [], []
-        for bucket in buckets(packed, self.settings.side**2):
-            x, rows = tokens[bucket.rows], bucket.rows.flatten()
-            if bucket.visible is not None:
-                x = torch.where(bucket.visible[..., None], x, 0)
-                rows = bucket.rows[bucket.visible]
-            cls, attention = region(x, bucket.visible)
-            prefix = attention[..., : region.prefix_tokens]
-            patch = attention[..., region.prefix_tokens :].transpose(1, 2)  # (B, L, H)
-            order.append(bucket.regions)
-            row_order.append(rows)
+        for step in steps(buckets(packed, self.settings.side**2)):
+            parts = []
+            for bucket in step:
+                x, rows = tokens[bucket.rows], bucket.rows.flatten()
+                if bucket.visible is not None:
+                    x = torch.where(bucket.visible[..., None], x, 0)
+                    rows = bucket.rows[bucket.visible]
+                parts.append(x)
+                order.append(bucket.regions)
+                row_order.append(rows)
+            cls, attentions = region.forward_packed(parts, [bucket.visible for bucket in step])
             embeddings.append(cls)
-            prefixes.append(prefix.sum(-1))
-            patches.append(patch.flatten(0, 1) if bucket.visible is None else patch[bucket.visible])
+            for bucket, attention in zip(step, attentions, strict=True):
+                prefix = attention[..., : region.prefix_tokens]
+                patch = attention[..., region.prefix_tokens :].transpose(1, 2)  # (B, L, H)
+                prefixes.append(prefix.sum(-1))
+                patches.append(
+                    patch.flatten(0, 1) if bucket.visible is None else patch[bucket.visible]
+                )
         back, rows_back = torch.cat(order).argsort(), torch.cat(row_order).argsort()
         return (
             torch.cat(embeddings)[back],

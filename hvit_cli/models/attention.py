@@ -5,18 +5,51 @@ dicts fit. What timm lacks is the last block: only CLS leaves it, so only CLS ne
 and its attention is what a heatmap shows. Why these blocks are written here:
 `docs/decisions/own-transformer-blocks.md`.
 
-Letters: B sequences, N tokens of a sequence (CLS first), D width, H heads.
+Letters: B sequences, N tokens of a sequence (CLS first), T tokens of all sequences, D width,
+H heads.
 """
 
 from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Sequences of one length that stand together in a row of tokens.
+
+    Attributes:
+        sequences: B, their number.
+        length: N, the tokens of each.
+        visible: (B, N) bool, True where a key may be attended to, at least one a sequence;
+            None hides nothing.
+    """
+
+    sequences: int
+    length: int
+    visible: Tensor | None = None
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all its sequences."""
+        return self.sequences * self.length
+
+    @property
+    def mask(self) -> Tensor | None:
+        """(B, 1, 1, N) bool for the logits, or None."""
+        return None if self.visible is None else self.visible[:, None, None, :]
+
+
 class Attention(nn.Module):
     """Multi-head self-attention in which some keys may be hidden from every query.
+
+    Tokens of all sequences stand in one row (T, D), so that projections see no padding and run
+    once; only the attention itself goes span by span.
 
     Args:
         dim: Width D.
@@ -30,43 +63,53 @@ class Attention(nn.Module):
         self.qkv = nn.Linear(dim, 3 * dim)
         self.proj = nn.Linear(dim, dim)
 
-    def _heads(self, x: Tensor) -> Tensor:
-        return x.view(*x.shape[:2], self.num_heads, self.head_dim).transpose(1, 2)  # (B, H, N, D/H)
+    def _heads(self, x: Tensor, span: Span) -> Tensor:
+        """(B·N, parts·D) → (parts, B, H, N, D/H)."""
+        x = x.view(span.sequences, span.length, -1, self.num_heads, self.head_dim)
+        return x.permute(2, 0, 3, 1, 4)
 
-    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """Attends from every token to the visible ones.
+    def forward(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
+        """Attends from every token to the visible ones of its sequence.
 
         Args:
-            x: (B, N, D) tokens. Hidden ones must be finite: 0 · NaN is NaN.
-            visible: (B, N) bool, True where a key may be attended to, at least one a row;
-                None hides nothing.
+            x: (T, D) tokens, span after span. Hidden ones must be finite: 0 · NaN is NaN.
+            spans: Which rows form sequences, T tokens in all.
 
         Returns:
-            (B, N, D).
+            (T, D).
         """
-        q, k, v = map(self._heads, self.qkv(x).chunk(3, dim=-1))
-        attn_mask = None if visible is None else visible[:, None, None, :]
-        x = F.scaled_dot_product_attention(q, k, v, attn_mask=attn_mask)
-        out: Tensor = self.proj(x.transpose(1, 2).flatten(2))
+        parts = []
+        for qkv, span in zip(_split(self.qkv(x), spans), spans, strict=True):
+            q, k, v = self._heads(qkv, span).unbind(0)
+            part = F.scaled_dot_product_attention(q, k, v, attn_mask=span.mask)  # (B, H, N, D/H)
+            parts.append(part.transpose(1, 2).reshape(span.tokens, -1))
+        out: Tensor = self.proj(_join(parts))
         return out
 
-    def forward_cls(self, x: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Attends from the first token alone, and says where it looked.
+    def forward_cls(self, x: Tensor, spans: Sequence[Span]) -> tuple[Tensor, list[Tensor]]:
+        """Attends from the first token of each sequence alone, and says where it looked.
 
         Returns:
-            (B, 1, D), equal to the first token of `forward`; and (B, H, N), its attention,
-            which sums to 1 and is exactly 0 at hidden keys.
+            (ΣB, D), equal to the first tokens of `forward`; and for each span its attention
+            (B, H, N), which sums to 1 and is exactly 0 at hidden keys.
         """
         dim = x.shape[-1]
         weight, bias = self.qkv.weight, self.qkv.bias
-        q = self._heads(F.linear(x[:, :1], weight[:dim], bias[:dim]))
-        k, v = map(self._heads, F.linear(x, weight[dim:], bias[dim:]).chunk(2, dim=-1))
-        logits = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)  # (B, H, 1, N)
-        if visible is not None:
-            logits = logits.masked_fill(~visible[:, None, None, :], float("-inf"))
-        attention = logits.softmax(dim=-1)
-        x = self.proj((attention @ v).transpose(1, 2).flatten(2))
-        return x, attention.squeeze(2)
+        queries = F.linear(first_tokens(x, spans), weight[:dim], bias[:dim])
+        keys_values = F.linear(x, weight[dim:], bias[dim:])
+        parts, attentions = [], []
+        one = [Span(sequences=span.sequences, length=1) for span in spans]
+        for q, kv, first, span in zip(
+            _split(queries, one), _split(keys_values, spans), one, spans, strict=True
+        ):
+            (k, v), (q,) = self._heads(kv, span), self._heads(q, first)
+            logits = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)  # (B, H, 1, N)
+            if span.mask is not None:
+                logits = logits.masked_fill(~span.mask, float("-inf"))
+            attention = logits.softmax(dim=-1)
+            parts.append((attention @ v).flatten(1))
+            attentions.append(attention.squeeze(2))
+        return self.proj(_join(parts)), attentions
 
 
 class Mlp(nn.Module):
@@ -102,42 +145,74 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
 
-    def forward(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """(B, N, D) → (B, N, D); hidden keys as in `Attention`."""
-        x = x + self.attn(self.norm1(x), visible)
+    def forward(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
+        """(T, D) → (T, D); spans as in `Attention`."""
+        x = x + self.attn(self.norm1(x), spans)
         out: Tensor = x + self.mlp(self.norm2(x))
         return out
 
-    def forward_cls(self, x: Tensor, visible: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """(B, N, D) → the first token (B, D) of `forward`, and its attention (B, H, N).
+    def forward_cls(self, x: Tensor, spans: Sequence[Span]) -> tuple[Tensor, list[Tensor]]:
+        """(T, D) → the first token of each sequence (ΣB, D) of `forward`, and its attention.
 
         The other tokens' queries and MLP are not computed: in the last block nothing
         depends on them.
         """
-        update, attention = self.attn.forward_cls(self.norm1(x), visible)
-        cls = x[:, :1] + update
+        update, attentions = self.attn.forward_cls(self.norm1(x), spans)
+        cls = first_tokens(x, spans) + update
         cls = cls + self.mlp(self.norm2(cls))
-        return cls.squeeze(1), attention
+        return cls, attentions
+
+
+def run_packed(
+    blocks: nn.ModuleList, x: Tensor, spans: Sequence[Span]
+) -> tuple[Tensor, list[Tensor]]:
+    """Runs blocks in order over tokens that stand in one row, the last one for CLS only.
+
+    Args:
+        blocks: One `Block` or more.
+        x: (T, D) tokens, span after span, CLS first in each sequence.
+        spans: Which rows form sequences.
+
+    Returns:
+        CLS (ΣB, D), not yet normalised, and for each span its attention (B, H, N) in the last
+        block.
+    """
+    *earlier, last = blocks
+    for block in earlier:
+        x = block(x, spans)
+    assert isinstance(last, Block)
+    return last.forward_cls(x, spans)
 
 
 def run_blocks(
     blocks: nn.ModuleList, x: Tensor, visible: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
-    """Runs blocks in order, the last one for CLS only.
+    """Runs blocks over sequences of one length.
 
     Args:
         blocks: One `Block` or more.
         x: (B, N, D) tokens, CLS first.
-        visible: (B, N) bool or None, as in `Attention`.
+        visible: (B, N) bool or None, as in `Span`.
 
     Returns:
         CLS (B, D), not yet normalised, and its attention (B, H, N) in the last block.
     """
-    *earlier, last = blocks
-    for block in earlier:
-        x = block(x, visible)
-    assert isinstance(last, Block)
-    return last.forward_cls(x, visible)
+    span = Span(sequences=x.shape[0], length=x.shape[1], visible=visible)
+    cls, (attention,) = run_packed(blocks, x.flatten(0, 1), [span])
+    return cls, attention
+
+
+def first_tokens(x: Tensor, spans: Sequence[Span]) -> Tensor:
+    """(T, D) → (ΣB, D), the first token of every sequence."""
+    return _join([part[:: span.length] for part, span in zip(_split(x, spans), spans, strict=True)])
+
+
+def _split(x: Tensor, spans: Sequence[Span]) -> tuple[Tensor, ...]:
+    return torch.split(x, [span.tokens for span in spans])
+
+
+def _join(parts: Sequence[Tensor]) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(list(parts))
 
 
 def init_linear(module: nn.Module) -> None:

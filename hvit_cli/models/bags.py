@@ -7,7 +7,7 @@ like length are padded together, and a key mask hides the padding.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -134,7 +134,7 @@ def buckets(packed: PackedBags, patches_per_region: int) -> Iterator[Bucket]:
     """Sorts regions by their number of rows and pads those of like length together.
 
     A region's padded length depends on itself alone (its rows, rounded up to the next of at
-    most nine lengths), so the company it is computed in changes nothing but float noise.
+    most seventeen lengths), so the company it is computed in changes nothing but float noise.
 
     Args:
         packed: The rows of all regions.
@@ -145,7 +145,7 @@ def buckets(packed: PackedBags, patches_per_region: int) -> Iterator[Bucket]:
     order = packed.region_index.argsort(stable=True)
     counts = torch.bincount(packed.region_index, minlength=regions)
     starts = counts.cumsum(0) - counts
-    step = max(8, patches_per_region // 8)
+    step = max(4, patches_per_region // 16)
     lengths = ((counts + step - 1) // step * step).clamp(max=patches_per_region)
     # Duplicate rows would exceed K; they are still each a token.
     lengths = torch.maximum(lengths, counts)
@@ -157,3 +157,18 @@ def buckets(packed: PackedBags, patches_per_region: int) -> Iterator[Bucket]:
             rows = torch.where(visible, starts[part, None] + column, 0)
             rows = order[rows] if length else rows
             yield Bucket(regions=part, rows=rows, visible=None if visible.all() else visible)
+
+
+def steps(found: Iterable[Bucket]) -> Iterator[list[Bucket]]:
+    """Groups buckets that pass through the blocks together, up to a number of tokens."""
+    step: list[Bucket] = []
+    filled = 0
+    for bucket in found:
+        size = bucket.rows.numel() + len(bucket.regions)
+        if step and filled + size > _TOKENS_PER_STEP:
+            yield step
+            step, filled = [], 0
+        step.append(bucket)
+        filled += size
+    if step:
+        yield step

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
-from hvit_cli.models.attention import Block, init_linear, init_token, run_blocks
+from hvit_cli.models.attention import Block, Span, init_linear, init_token, run_packed
 from hvit_cli.models.position import resize_positions
 from hvit_cli.settings import AggregatorSettings
 
@@ -70,13 +72,32 @@ class RegionTransformer(nn.Module):
             Region embeddings (B, C), and the last block's attention from CLS (B, H, 1 + R + L)
             to CLS, registers and patches.
         """
+        cls, (attention,) = self.forward_packed([x], [visible])
+        return cls, attention
+
+    def forward_packed(
+        self, x: Sequence[Tensor], visible: Sequence[Tensor | None]
+    ) -> tuple[Tensor, list[Tensor]]:
+        """Reads regions of different length together.
+
+        Args:
+            x: (B, L, C) for each length L, as in `forward`.
+            visible: (B, L) or None for each.
+
+        Returns:
+            Region embeddings (ΣB, C), and for each length the attention (B, H, 1 + R + L).
+        """
         prefix = [self.cls_token + self.pos_embed[:, :1]]
         if self.register_tokens is not None:
             prefix.append(self.register_tokens)
-        x = torch.cat([*(token.expand(len(x), -1, -1) for token in prefix), x], dim=1)
-        if visible is not None:
-            always = visible.new_ones(len(visible), self.prefix_tokens)
-            visible = torch.cat([always, visible], dim=1)
-        cls, attention = run_blocks(self.blocks, x, visible)
+        rows, spans = [], []
+        for tokens, seen in zip(x, visible, strict=True):
+            count, length = len(tokens), self.prefix_tokens + tokens.shape[1]
+            whole = torch.cat([*(token.expand(count, -1, -1) for token in prefix), tokens], dim=1)
+            if seen is not None:
+                seen = torch.cat([seen.new_ones(count, self.prefix_tokens), seen], dim=1)
+            rows.append(whole.flatten(0, 1))
+            spans.append(Span(sequences=count, length=length, visible=seen))
+        cls, attentions = run_packed(self.blocks, torch.cat(rows), spans)
         cls = self.norm(cls)
-        return cls, attention
+        return cls, attentions

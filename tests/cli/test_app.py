@@ -23,6 +23,7 @@ COMMANDS = (
     "heatmap",
     "convert",
     "demo",
+    "bench",
 )
 
 

@@ -6,11 +6,17 @@ import pytest
 import torch
 from timm.models.vision_transformer import Block as TimmBlock
 
-from hvit_cli.models.attention import Attention, Block, run_blocks
+from hvit_cli.models.attention import Attention, Block, Span, run_blocks, run_packed
 
 
 def drawn(seed: int, *shape: int) -> torch.Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def apply(module: Attention | Block, x: torch.Tensor, visible: torch.Tensor | None) -> torch.Tensor:
+    """A module over sequences of one length, (B, N, D) → (B, N, D)."""
+    span = Span(sequences=x.shape[0], length=x.shape[1], visible=visible)
+    return module(x.flatten(0, 1), [span]).view_as(x)
 
 
 @pytest.fixture
@@ -39,7 +45,7 @@ def test_attention_is_the_papers_algorithm_1(pct: torch.Tensor) -> None:
     attention = Attention(24, 3).double()
     x = drawn(2, 5, 65, 24)
     visible = torch.cat([torch.ones(5, 1, dtype=torch.bool), pct[:, 0] > 0], dim=1)
-    torch.testing.assert_close(attention(x, visible), algorithm_1(attention, x, pct))
+    torch.testing.assert_close(apply(attention, x, visible), algorithm_1(attention, x, pct))
 
 
 def test_block_is_timms_block_with_a_boolean_key_mask(pct: torch.Tensor) -> None:
@@ -52,7 +58,7 @@ def test_block_is_timms_block_with_a_boolean_key_mask(pct: torch.Tensor) -> None
     x = drawn(3, 5, 65, 24)
     visible = torch.cat([torch.ones(5, 1, dtype=torch.bool), pct[:, 0] > 0], dim=1)
     expected = timm_block(x, attn_mask=visible[:, None, None, :])
-    torch.testing.assert_close(block(x, visible), expected)
+    torch.testing.assert_close(apply(block, x, visible), expected)
 
 
 @pytest.mark.parametrize("masked", [True, False])
@@ -61,7 +67,7 @@ def test_last_block_for_cls_alone_equals_the_whole_block(pct: torch.Tensor, mask
     x = drawn(4, 5, 65, 24)
     visible = torch.cat([torch.ones(5, 1, dtype=torch.bool), pct[:, 0] > 0], dim=1)
     visible = visible if masked else None
-    whole = blocks[1](blocks[0](x, visible), visible)
+    whole = apply(blocks[1], apply(blocks[0], x, visible), visible)
     cls, attention = run_blocks(blocks, x, visible)
     torch.testing.assert_close(cls, whole[:, 0])
     torch.testing.assert_close(attention.sum(-1), torch.ones_like(attention.sum(-1)))
@@ -73,7 +79,25 @@ def test_last_block_for_cls_alone_equals_the_whole_block(pct: torch.Tensor, mask
 def test_last_block_for_cls_alone_has_the_same_gradients() -> None:
     block = Block(24, 3).double()
     x = drawn(5, 2, 9, 24).requires_grad_()
-    whole = torch.autograd.grad(block(x)[:, 0].sin().sum(), [x, *block.parameters()])
-    alone = torch.autograd.grad(block.forward_cls(x)[0].sin().sum(), [x, *block.parameters()])
+    spans = [Span(sequences=2, length=9)]
+    cls = block.forward_cls(x.flatten(0, 1), spans)[0]
+    whole = torch.autograd.grad(apply(block, x, None)[:, 0].sin().sum(), [x, *block.parameters()])
+    alone = torch.autograd.grad(cls.sin().sum(), [x, *block.parameters()])
     for a, b in zip(whole, alone, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_sequences_of_different_length_in_one_row_do_not_know_each_other() -> None:
+    blocks = torch.nn.ModuleList([Block(24, 3), Block(24, 3)]).double()
+    short, long = drawn(6, 3, 4, 24), drawn(7, 2, 9, 24)
+    seen = drawn(8, 2, 9) > 0
+    seen[:, 0] = True
+    together, attentions = run_packed(
+        blocks,
+        torch.cat([short.flatten(0, 1), long.flatten(0, 1)]),
+        [Span(sequences=3, length=4), Span(sequences=2, length=9, visible=seen)],
+    )
+    alone = [run_blocks(blocks, short), run_blocks(blocks, long, seen)]
+    torch.testing.assert_close(together, torch.cat([cls for cls, _ in alone]))
+    for a, (_, b) in zip(attentions, alone, strict=True):
         torch.testing.assert_close(a, b)
