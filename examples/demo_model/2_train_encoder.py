@@ -5,8 +5,8 @@
 Supervised: the encoder learns which share of a patch is glass, benign, Gleason 3, 4 and 5, from
 the truth of the **training** slides, and to give back a 4 x 4 thumbnail of the patch. The
 thumbnail keeps colour and layout in the features: an encoder that was taught classes alone
-would be half blind to whatever is on the glass. Patches with the label dot or pen are never
-shown, with or without a class of their own. Writes the folder `encoder/` (weights as float16),
+would be half blind to whatever is on the glass. No patch with the label dot is shown to it, and
+no glass with ink of any kind. Writes the folder `encoder/` (weights as float16),
 which `hvit embed --encoder` takes.
 """
 

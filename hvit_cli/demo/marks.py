@@ -23,7 +23,7 @@ Mask = npt.NDArray[np.bool_]
 Raster = npt.NDArray[np.uint8]
 
 PEN_COLOURS = {"blue": (0.30, 0.38, 0.80), "green": (0.22, 0.62, 0.40), "black": (0.2, 0.2, 0.22)}
-DOT_COLOUR = (0.10, 0.55, 0.62)
+DOT_COLOUR = (0.85, 0.15, 0.10)
 DOT_RADIUS_UM = 48.0
 
 # From the tissue to the dot's edge: more than a patch, whatever grid is laid over it, and
