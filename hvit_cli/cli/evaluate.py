@@ -58,6 +58,10 @@ def evaluate(
     attention: Annotated[
         str | None, _option(_TABLES, "--attention", text="Judge the rows of masked or of plain.")
     ] = None,
+    cases: Annotated[
+        bool,
+        _option(_TABLES, "--cases", text="Judge cases (case_id of LABELS), by their worst slide."),
+    ] = False,
     allow_missing: Annotated[
         bool, _option(_TABLES, "--allow-missing", text="Judge the slides that have a grade.")
     ] = False,
@@ -122,6 +126,7 @@ def evaluate(
             group_tables=tuple(group_table or ()),
             folds=folds,
             part=part,
+            cases=cases,
             allow_missing=allow_missing,
             draws=draws,
             seed=seed,
@@ -131,7 +136,7 @@ def evaluate(
     if as_json:
         console.say_json(pipeline.summary(done))
     else:
-        _say(done)
+        _say(done, cases)
     if out is None:
         return
     written = pipeline.write_evaluation(done, out, worst=worst, work=WorkFolder(work))
@@ -145,12 +150,12 @@ def evaluate(
         )
 
 
-def _say(done: Evaluation) -> None:
+def _say(done: Evaluation, cases: bool) -> None:
     found = done.match
     console.say(
-        f"Slides: {found.expected} expected, {found.found} found, {len(found.missing)} without a "
-        f"row, {len(found.ungraded)} without a grade; {len(found.unlabelled)} predictions of "
-        "slides without a label are left out."
+        f"{'Cases' if cases else 'Slides'}: {found.expected} expected, {found.found} found, "
+        f"{len(found.missing)} without a row, {len(found.ungraded)} without a grade; "
+        f"{len(found.unlabelled)} predictions without a label are left out."
     )
     rows = [("all", "", done.measures)]
     rows += [(s.column, s.value, s.measures) for s in done.subgroups]

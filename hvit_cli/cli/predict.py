@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -38,11 +38,25 @@ def predict(
     device: options.Device = EmbeddingSettings.device,
     precision: options.PrecisionKind = EmbeddingSettings.precision,
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    cases: Annotated[
+        Literal["bag", "max"] | None,
+        typer.Option(
+            "--cases",
+            help="Also grade cases: all regions of their slides as one bag, or the worst slide.",
+        ),
+    ] = None,
+    case_table: Annotated[
+        Path | None,
+        typer.Option(
+            "--case-table", help="Table with slide_id and case_id, where no manifest says them."
+        ),
+    ] = None,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Grade slides: a score and an ISUP grade each, with what was and was not looked at."""
+    from hvit_cli.pipelines.predict import cases_path
     from hvit_cli.pipelines.predict import predict as run
     from hvit_cli.steps.choose import ModelRequest
     from hvit_cli.storage.work import WorkFolder
@@ -74,6 +88,8 @@ def predict(
             embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
             exclude=exclude,
             overwrite=overwrite,
+            cases=cases,
+            case_table=case_table,
         ),
         "predict",
     )
@@ -116,5 +132,7 @@ def predict(
             f"Model {', '.join(sorted({p.model for p in predictions}))} · "
             f"{out or WorkFolder(work).predictions}"
         )
+        if cases is not None:
+            console.say(f"Cases: {cases_path(out or WorkFolder(work).predictions)}")
         console.say(console.NOT_A_DEVICE)
     console.finish(records)

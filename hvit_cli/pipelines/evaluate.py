@@ -2,35 +2,46 @@
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, is_dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from hvit_cli.errors import UsageError
-from hvit_cli.storage.atomic import write_text
-from hvit_cli.storage.work import WorkFolder
-from hvit_cli.training import figures, metrics
+from hvit_cli.training import cases, metrics
 from hvit_cli.training.bootstrap import DRAWS
-from hvit_cli.training.calibration import Calibration, calibration
-from hvit_cli.training.contact_sheet import worst_slides, write_contact_sheet
+from hvit_cli.training.calibration import calibration
+from hvit_cli.training.evaluation import (
+    Evaluation,
+    RunMeasures,
+    Subgroup,
+    Written,
+    summary,
+    write_evaluation,
+)
 from hvit_cli.training.fold_table import IN_FOLDS, Folds, read_folds
 from hvit_cli.training.groups import join_groups, read_group_table, source_of_column
-from hvit_cli.training.labels import LabelTable, read_labels, require_sound
-from hvit_cli.training.matching import Match, match, refuse_missing, side_by_side
-from hvit_cli.training.measures import Graded, Measures, Resampling, measure
+from hvit_cli.training.labels import ID_HEADINGS, LabelTable, read_labels, read_rows, require_sound
+from hvit_cli.training.matching import match, refuse_missing, side_by_side
+from hvit_cli.training.measures import Graded, Resampling, measure
 from hvit_cli.training.metrics import ISUP_GRADES
 from hvit_cli.training.predictions import PredictionTable, heading_if_present, read_predictions
 from hvit_cli.training.problems import problem
 from hvit_cli.training.split_report import inconsistent_rows
 from hvit_cli.training.subgroups import values_of
 
+__all__ = [
+    "Evaluation",
+    "EvaluationRequest",
+    "Written",
+    "evaluate",
+    "summary",
+    "write_evaluation",
+]
+
 MIN_DRAWS = 2000
-CASE_COLUMN = "case_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +63,7 @@ class EvaluationRequest:
         group_tables: Tables of groups that are resampled together.
         folds: Table of folds; it says folds, test sets and groups.
         part: Judge one test set of `folds` alone; `tests` for all of them, `folds` for its folds.
+        cases: Judge cases, by a table of cases or by the worst slide of each.
         allow_missing: Judge the slides that are there.
         draws: Draws of the bootstrap, 2000 at least; 0 gives no intervals.
         seed: Their seed.
@@ -72,6 +84,7 @@ class EvaluationRequest:
     group_tables: tuple[Path, ...] = ()
     folds: Path | None = None
     part: str | None = None
+    cases: bool = False
     allow_missing: bool = False
     draws: int = DRAWS
     seed: int = 0
@@ -87,82 +100,6 @@ class EvaluationRequest:
             )
         if self.part is not None and self.folds is None:
             raise UsageError("--set names a set of --folds", where="--set")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Subgroup:
-    """The slides with one value of a column.
-
-    Attributes:
-        column: Heading, or scanner or set.
-        value: The value.
-        measures: Their numbers.
-    """
-
-    column: str
-    value: str
-    measures: Measures
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunMeasures:
-    """What one fold, or one seed of it, achieved on the slides it predicted.
-
-    Attributes:
-        fold: The fold; empty where the table does not say it.
-        seed: The seed; empty where the table does not say it.
-        slides: Slides it predicted.
-        kappa: Quadratic weighted kappa.
-        accuracy: Share of grades equal to the label.
-        within_one: Share of grades at most one step from it.
-    """
-
-    fold: str
-    seed: str
-    slides: int
-    kappa: float | None
-    accuracy: float | None
-    within_one: float | None
-
-
-@dataclass(frozen=True, kw_only=True)
-class Evaluation:
-    """What predictions are worth.
-
-    Attributes:
-        predictions: The table of predictions.
-        labels: The table of labels.
-        match: Slides expected, found and missing.
-        measures: Numbers over all slides found.
-        confusion: Counts; the row is the label, the column the predicted grade.
-        calibration: Of the scores; None without scores.
-        subgroups: Numbers by column and value.
-        runs: Numbers by fold and seed; empty where there is one of each only.
-        kappa_mean: Mean kappa of the folds, each the mean over its seeds; of the seeds where
-            there is one fold.
-        kappa_sd: Their standard deviation (ddof 1).
-        label_counts: Slides expected of each grade, by set.
-        draws: Draws of the bootstrap.
-        seed: Their seed.
-        remarks: What must be said beside the numbers.
-        graded: The slides behind the numbers.
-    """
-
-    predictions: Path
-    labels: Path
-    match: Match
-    measures: Measures
-    confusion: Sequence[Sequence[int]]
-    calibration: Calibration | None
-    subgroups: Sequence[Subgroup]
-    runs: Sequence[RunMeasures]
-    kappa_mean: float | None
-    kappa_sd: float | None
-    label_counts: Mapping[str, Sequence[int]]
-    draws: int
-    seed: int
-    remarks: Sequence[str]
-    graded: Graded
 
 
 def evaluate(request: EvaluationRequest) -> Evaluation:
@@ -181,7 +118,15 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         )
     )
     folds = None if request.folds is None else read_folds(request.folds, grades=request.grades)
-    table = _predictions(request, labels)
+    if request.cases:
+        case_of = cases.cases_of(labels)
+        labels = cases.labels_of_cases(labels, case_of)
+        folds = None if folds is None else cases.folds_of_cases(folds, case_of)
+        table = _predictions(request, labels)
+        if not _is_of_cases(request.predictions):
+            table = cases.worst_of_cases(table, case_of)
+    else:
+        table = _predictions(request, labels)
     expected = _expected(request, labels, folds)
     together = table.together(request.grades)
     found = match(together, expected)
@@ -224,7 +169,9 @@ def _predictions(request: EvaluationRequest, labels: LabelTable) -> PredictionTa
         labels.column(request.fold_column)  # an error where neither table has it
     return read_predictions(
         request.predictions,
-        id_column=heading_if_present(request.predictions, request.id_column),
+        id_column=cases.CASE_COLUMN
+        if request.cases and _is_of_cases(request.predictions)
+        else heading_if_present(request.predictions, request.id_column),
         prediction_column=request.prediction_column,
         score_column=request.score_column,
         fold_column=own_folds,
@@ -232,6 +179,12 @@ def _predictions(request: EvaluationRequest, labels: LabelTable) -> PredictionTa
         attention=request.attention,
         grades=request.grades,
     )
+
+
+def _is_of_cases(predictions: Path) -> bool:
+    """Whether a table names cases and no slides, as `hvit predict --cases` writes it."""
+    heading, _ = read_rows(predictions)
+    return cases.CASE_COLUMN in heading and not any(h.casefold() in ID_HEADINGS for h in heading)
 
 
 def _expected(
@@ -248,8 +201,8 @@ def _groups(
 ) -> dict[str, str]:
     tables = ((labels.path, labels.rows), (table.path, table.rows))
     columns = list(request.group_columns)
-    if CASE_COLUMN in next(iter(labels.rows.values())) and CASE_COLUMN not in columns:
-        columns.append(CASE_COLUMN)
+    if cases.CASE_COLUMN in next(iter(labels.rows.values())) and cases.CASE_COLUMN not in columns:
+        columns.append(cases.CASE_COLUMN)
     named = [
         source_of_column(name, values) for name in columns if (values := values_of(name, tables))
     ]
@@ -339,66 +292,3 @@ def _kappas_of_folds(runs: Sequence[RunMeasures]) -> list[float]:
 def _in_order(run: tuple[str, str]) -> tuple[tuple[int, str], ...]:
     # Fold 10 comes after fold 9.
     return tuple((len(name), name) for name in run)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What an evaluation left on disk.
-
-    Attributes:
-        files: The files.
-        without_picture: Slides of the contact sheet that have no picture in the work folder.
-    """
-
-    files: Sequence[Path]
-    without_picture: Sequence[str] = ()
-
-
-def summary(done: Evaluation) -> dict[str, Any]:
-    """Every number of an evaluation as plain JSON values; slides only where they are missing."""
-    plain: dict[str, Any] = {}
-    for field in fields(done):
-        value = getattr(done, field.name)
-        if field.name == "graded":
-            continue
-        plain[field.name] = [_plain(v) for v in value] if isinstance(value, list) else _plain(value)
-    return {**plain, "predictions": done.predictions.name, "labels": done.labels.name}
-
-
-def _plain(value: Any) -> Any:
-    return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
-
-
-def write_evaluation(
-    done: Evaluation, out: Path, *, worst: int = 0, work: WorkFolder | None = None
-) -> Written:
-    """Writes numbers, figures and, if asked for, a contact sheet of the largest errors.
-
-    Args:
-        done: The evaluation.
-        out: Folder of the files.
-        worst: Slides on the contact sheet; 0 for none.
-        work: Work folder with the slides' heatmaps or overviews.
-
-    Raises:
-        StorageError: A file cannot be written.
-    """
-    kappa = done.measures.kappa
-    caption = "κ undefined" if kappa.value is None else f"quadratic weighted κ {kappa.value:.3f}"
-    if kappa.low is not None and kappa.high is not None:
-        caption += f" (95 % interval {kappa.low:.3f} to {kappa.high:.3f})"
-    files = [out / "evaluation.json", out / "confusion.png", out / "labels.png"]
-    text = json.dumps(summary(done), indent=2, ensure_ascii=False, allow_nan=False)
-    write_text(files[0], text + "\n")
-    figures.confusion_figure(done.confusion, files[1], caption)
-    figures.label_figure(done.label_counts, files[2])
-    if done.graded.has_scores:
-        files.append(out / "scores.png")
-        figures.score_figure(done.graded, done.calibration, len(done.confusion), files[-1])
-    without: list[str] = []
-    if worst and work is not None:
-        slides = worst_slides(done.graded, worst, work)
-        if slides:
-            files.append(out / "worst.png")
-            without = write_contact_sheet(slides, files[-1])
-    return Written(files=files, without_picture=without)

@@ -10,6 +10,7 @@ from hvit_cli.engine.run import SlideRecord, run_slides
 from hvit_cli.errors import UsageError
 from hvit_cli.settings import Attention, EmbeddingSettings, ReadingSettings, TissueSettings
 from hvit_cli.slides.manifest import SlideEntry, find_slides
+from hvit_cli.steps.case import CasePrediction, CaseRule, grade_cases, with_cases
 from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.grade import Grader
@@ -64,6 +65,7 @@ class Prediction:
 
 
 COLUMNS = tuple(field.name for field in fields(Prediction))
+CASE_COLUMNS = tuple(field.name for field in fields(CasePrediction))
 
 
 def predict(
@@ -77,6 +79,8 @@ def predict(
     embedding: EmbeddingSettings,
     exclude: Path | None = None,
     overwrite: bool = False,
+    cases: CaseRule | None = None,
+    case_table: Path | None = None,
 ) -> Iterator[SlideRecord[Prediction]]:
     """Grades slides one after another, computing what is missing and reusing what is there.
 
@@ -90,6 +94,9 @@ def predict(
         embedding: Device, precision and batch size.
         exclude: Table of slides to leave out.
         overwrite: Make products again that exist with other settings.
+        cases: Also grade cases, as one bag of all their regions or by the highest score of
+            their slides, into a table beside the other.
+        case_table: Table with columns slide_id and case_id, where no manifest says them.
 
     Yields:
         A record per slide; a slide that fails has one too.
@@ -105,6 +112,8 @@ def predict(
         if files
         else find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
     )
+    if cases is not None:
+        entries = with_cases(entries, case_table)
     model = choose_model(request, work, slides=len(entries))
     grader = Grader(model, embedding)
     features_of: Callable[[SlideEntry], Prepared]
@@ -136,6 +145,21 @@ def predict(
     finally:
         if predictions:
             _write_merged(table, predictions)
+    if cases is not None:
+        found = grade_cases(
+            entries,
+            {prediction.slide_id: prediction for prediction in predictions},
+            cases,
+            grader,
+            # The slides were graded a moment ago, so that their features lie ready.
+            lambda entry: features_of(entry).features,
+        )
+        write_table(cases_path(table), CASE_COLUMNS, map(asdict, found))
+
+
+def cases_path(table: Path) -> Path:
+    """Where the table of cases lies: `predictions-cases.csv` beside `predictions.csv`."""
+    return table.with_name(f"{table.stem}-cases{table.suffix}")
 
 
 def feature_files(sources: Sequence[Path]) -> list[Path]:

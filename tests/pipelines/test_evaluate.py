@@ -16,6 +16,7 @@ from hvit_cli.pipelines.evaluate import (
     write_evaluation,
 )
 from hvit_cli.storage.work import WorkFolder
+from hvit_cli.training.metrics import grade_of, quadratic_kappa
 
 
 def write(path: Path, text: str) -> Path:
@@ -173,6 +174,33 @@ def test_seeds_of_a_fold_are_averaged_before_folds_are(
     one = table.read_text().splitlines(keepends=True)[:121]
     done = evaluate(replace(request_, predictions=write(table, "".join(one)), draws=0))
     assert done.kappa_sd == pytest.approx(kappas[0].std(ddof=1))
+
+
+def test_a_case_is_judged_by_its_worst_slide_or_by_a_table_of_cases(
+    request_: EvaluationRequest, tmp_path: Path
+) -> None:
+    labels = [line.split(",") for line in request_.labels.read_text().splitlines()[1:]]
+    with pytest.raises(LabelError, match=r"30 cases whose slides have different labels"):
+        evaluate(replace(request_, cases=True))
+    rows = "".join(f"{i},{k // 2 % 6},{case}\n" for k, (i, _, case, _) in enumerate(labels))
+    one = write(tmp_path / "one.csv", "slide_id,label,case_id\n" + rows)
+    done = evaluate(replace(request_, labels=one, cases=True, draws=0))
+    assert (done.match.expected, done.measures.slides) == (30, 30)
+    scores = {}
+    for line in request_.predictions.read_text().splitlines()[1:]:
+        slide_id, _, score, _ = line.split(",")
+        case = f"case{int(slide_id[1:]) // 2}"
+        scores[case] = max(float(score), scores.get(case, -1))
+    truth = {f"case{k}": k % 6 for k in range(30)}
+    wanted = quadratic_kappa(list(truth.values()), grade_of([scores[case] for case in truth]))
+    assert done.measures.kappa.value == pytest.approx(wanted)
+    table = "case_id,score\n" + "".join(f"{case},{score}\n" for case, score in scores.items())
+    of_cases = write(tmp_path / "cases.csv", table)
+    again = evaluate(replace(request_, predictions=of_cases, labels=one, cases=True, draws=0))
+    assert again.measures.kappa == done.measures.kappa
+    with pytest.raises(LabelError, match="no such column"):
+        bare = write(tmp_path / "bare.csv", "slide_id,label\ns00,1\n")
+        evaluate(replace(request_, labels=bare, cases=True))
 
 
 def test_what_is_written(request_: EvaluationRequest, tmp_path: Path) -> None:
