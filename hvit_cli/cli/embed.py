@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
 from hvit_cli.cli import console, options
 from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TilingSettings, TissueSettings
 
@@ -13,6 +18,14 @@ def embed(
     masked: options.Masked = None,
     work: options.OutOrWork = options.WORK_DEFAULT,
     exclude: options.Exclude = None,
+    folds: Annotated[
+        Path | None,
+        typer.Option("--folds", help="Table of hvit split: take its slides alone."),
+    ] = None,
+    part: Annotated[
+        str | None,
+        typer.Option("--set", help="A test set of --folds, tests for all of them, or folds."),
+    ] = None,
     region_px: options.RegionPx = TilingSettings.region_px,
     patch_px: options.PatchPx = TilingSettings.patch_px,
     grid: options.GridKind = TilingSettings.grid,
@@ -75,6 +88,8 @@ def embed(
                 batch_size=batch_size,
             ),
             exclude=exclude,
+            folds=folds,
+            part=part,
             overwrite=overwrite,
         ),
         "embed",

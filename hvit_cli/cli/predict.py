@@ -23,6 +23,14 @@ def predict(
         ),
     ] = None,
     exclude: options.Exclude = None,
+    folds: Annotated[
+        Path | None,
+        typer.Option("--folds", help="Table of hvit split: take its test slides alone."),
+    ] = None,
+    part: Annotated[
+        str,
+        typer.Option("--set", help="A test set of --folds, tests for all of them, or folds."),
+    ] = "tests",
     region_px: options.ModelRegionPx = None,
     patch_px: options.ModelPatchPx = None,
     spacing_um: options.ModelSpacingUm = None,
@@ -87,6 +95,8 @@ def predict(
             ),
             embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
             exclude=exclude,
+            folds=folds,
+            part=part,
             overwrite=overwrite,
             cases=cases,
             case_table=case_table,

@@ -14,11 +14,13 @@ from hvit_cli.steps.case import CasePrediction, CaseRule, grade_cases, with_case
 from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.grade import Grader
+from hvit_cli.steps.parts import refuse_trained_on, slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.storage.features import SlideFeatures, read_features
 from hvit_cli.storage.status import Status, StatusRow
 from hvit_cli.storage.tables import read_table, write_table
 from hvit_cli.storage.work import WorkFolder
+from hvit_cli.training.fold_table import IN_TESTS
 
 STAGE = "predict"
 
@@ -81,6 +83,8 @@ def predict(
     overwrite: bool = False,
     cases: CaseRule | None = None,
     case_table: Path | None = None,
+    folds: Path | None = None,
+    part: str = IN_TESTS,
 ) -> Iterator[SlideRecord[Prediction]]:
     """Grades slides one after another, computing what is missing and reusing what is there.
 
@@ -97,6 +101,8 @@ def predict(
         cases: Also grade cases, as one bag of all their regions or by the highest score of
             their slides, into a table beside the other.
         case_table: Table with columns slide_id and case_id, where no manifest says them.
+        folds: Table of folds, of which one part is graded, to judge the model by.
+        part: The part: a test set, `tests` for all of them, or `folds`.
 
     Yields:
         A record per slide; a slide that fails has one too.
@@ -112,9 +118,13 @@ def predict(
         if files
         else find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
     )
+    if folds is not None:
+        entries = slides_of_part(entries, folds, part)
     if cases is not None:
         entries = with_cases(entries, case_table)
     model = choose_model(request, work, slides=len(entries))
+    if folds is not None:
+        refuse_trained_on(model, entries)
     grader = Grader(model, embedding)
     features_of: Callable[[SlideEntry], Prepared]
     if files:

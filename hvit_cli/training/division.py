@@ -37,8 +37,9 @@ def named_test_sets(table: LabelTable, tests: Sequence[LabelTable]) -> dict[str,
         problems += problem(f"slides of {name} with another label in {table.path.name}", contrary)
         problems += problem(f"slides of {name} without a label", lacking)
         test_set_of |= dict.fromkeys(test.rows, name)
+    what = "the table of labels cannot be used as it is"
     refuse(
-        "labels and test sets cannot be used as they are",
+        "labels and test sets cannot be used as they are" if tests else what,
         " and ".join(str(t.path) for t in (table, *tests)),
         [*table.problems, *problems],
     )

@@ -48,9 +48,7 @@ def read_group_table(path: Path, *, id_column: str | None = None) -> GroupSource
     heading, rows = read_rows(path)
     asked = id_column if id_column in heading else None
     identity = choose_heading(path, heading, asked, ID_HEADINGS, "--id-column")
-    grouping = choose_heading(
-        path, heading, None, GROUP_HEADINGS, "a table that calls its groups so, beginning"
-    )
+    grouping = choose_heading(path, heading, None, GROUP_HEADINGS, "a table of groups")
     return _source(path.name, ((row[grouping], row[identity]) for row in rows if row[identity]))
 
 
