@@ -66,7 +66,8 @@ def follow(
             if done and shown.number > done[-1].number and shown.record.epoch == 1:
                 progress.update(task, completed=(shown.number - 1) * epochs * slides)
             done.append(shown)
-            progress.console.print(_line(shown, members, epochs), markup=False)
+            mean = sum(one.record.seconds for one in done) / len(done)
+            progress.console.print(_line(shown, members, epochs, mean), markup=False)
             present = min(shown.record.epoch + 1, epochs)
             name = f"{shown.member}, epoch {present}" if shown.member else f"epoch {present}"
             progress.update(task, completed=reached(0), description=name)
@@ -89,10 +90,16 @@ def _bar(screen: Console) -> Iterator[Progress]:
 
 
 def _said(shown: Iterable[Shown], members: int, epochs: int) -> Iterator[Shown]:
-    yield from console.each_said(shown, lambda one: _line(one, members, epochs))
+    seconds: list[float] = []
+
+    def line(one: Shown) -> str:
+        seconds.append(one.record.seconds)
+        return _line(one, members, epochs, sum(seconds) / len(seconds))
+
+    yield from console.each_said(shown, line)
 
 
-def _line(shown: Shown, members: int, epochs: int) -> str:
+def _line(shown: Shown, members: int, epochs: int, mean_seconds: float) -> str:
     record = shown.record
     if record.tune_auroc is not None:
         judged = f"AUROC {record.tune_auroc:.4f}"
@@ -100,7 +107,7 @@ def _line(shown: Shown, members: int, epochs: int) -> str:
         judged = "kappa " + (
             "undefined" if record.tune_kappa is None else f"{record.tune_kappa:.4f}"
         )
-    left = (epochs - record.epoch + (members - shown.number) * epochs) * record.seconds
+    left = (epochs - record.epoch + (members - shown.number) * epochs) * mean_seconds
     parts = [
         f"{shown.member} ({shown.number}/{members})" if shown.member else "",
         f"epoch {record.epoch}/{epochs}",

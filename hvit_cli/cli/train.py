@@ -389,7 +389,7 @@ def _announce(job: TrainingJob) -> None:
     )
     _announce_left_out(job.left_out, job.encoder)
     if job.done is not None:
-        console.note("this training is done already; --overwrite repeats it")
+        console.note("this training is done already, and is not repeated")
 
 
 def _announce_left_out(left_out: Mapping[str, list[str]], encoder: EncoderRecord) -> None:

@@ -35,6 +35,8 @@ class EncoderSpec:
         pretraining: Data and method it was trained with.
         pooling: CLS alone, or CLS followed by the mean of the patch tokens.
         timm_arguments: What timm must be told beside the name.
+        pretraining_slides: Slides it was trained on, which must not judge what is built on
+            it; empty where that is not recorded.
     """
 
     name: str
@@ -49,6 +51,7 @@ class EncoderSpec:
     pretraining: str = ""
     pooling: Pooling = "cls"
     timm_arguments: dict[str, Any] = field(default_factory=dict)
+    pretraining_slides: tuple[str, ...] = ()
 
     @property
     def folder_name(self) -> str:

@@ -21,6 +21,7 @@ from hvit_cli.models.vit import VisionTransformer, VitShape, infer_vit_shape
 
 DESCRIPTION_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
+PRETRAINING_SLIDES = "pretraining_slides"
 
 _KIND, _SCHEMA = "hvit-encoder", 1
 _SPEC_FIELDS = ("name", "spacing_um", "mean", "std", "licence", "pretraining")
@@ -29,6 +30,8 @@ _SPEC_FIELDS = ("name", "spacing_um", "mean", "std", "licence", "pretraining")
 def describe_vit(shape: VitShape, spec: EncoderSpec) -> dict[str, Any]:
     """What `encoder.json` says: plain values from which `read_description` rebuilds both."""
     described = {name: getattr(spec, name) for name in _SPEC_FIELDS}
+    if spec.pretraining_slides:
+        described[PRETRAINING_SLIDES] = spec.pretraining_slides
     return {
         "kind": _KIND,
         "schema": _SCHEMA,
@@ -67,6 +70,7 @@ def read_description(
             std=(std[0], std[1], std[2]),
             licence=str(description["licence"]),
             pretraining=str(description["pretraining"]),
+            pretraining_slides=tuple(map(str, description.get(PRETRAINING_SLIDES, ()))),
         )
     except (KeyError, TypeError, ValueError) as error:
         raise ModelError(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from hvit_cli.errors import DamagedFileError
 from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.local_encoder import DESCRIPTION_FILE, PRETRAINING_SLIDES
 from hvit_cli.settings import Attention
 from hvit_cli.slides.geometry import ReadingPlan
 from hvit_cli.slides.reader import Slide
+from hvit_cli.storage.atomic import write_text
 from hvit_cli.storage.features import SlideFeatures, read_features, write_features
 from hvit_cli.storage.recipe import Recipe, recipe8, recipe_of, require_same_recipe
 from hvit_cli.storage.tiles import TileFile
@@ -89,8 +93,16 @@ def make_features(
                 return found, "reused"
             remark = "made again, because the file held only patches with tissue"
     features = embed_slide(slide, tiles, embedder, recipe)
+    _record_pretraining(folder, embedder.encoder)
     write_features(path, features)
     return features, remark
+
+
+def _record_pretraining(folder: Path, encoder: PatchEncoder) -> None:
+    """Writes beside features which slides their encoder was trained on, where that is known."""
+    slides, file = encoder.spec.pretraining_slides, folder / DESCRIPTION_FILE
+    if slides and not file.exists():
+        write_text(file, json.dumps({PRETRAINING_SLIDES: list(slides)}, indent=2) + "\n")
 
 
 def embed_slide(slide: Slide, tiles: TileFile, embedder: Embedder, recipe: Recipe) -> SlideFeatures:

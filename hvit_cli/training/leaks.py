@@ -1,7 +1,7 @@
 """Slides that a patch encoder was trained on must neither tune nor test what is built on it.
 
-An encoder folder's `encoder.json` may list them under `pretraining_slides`. The same file,
-beside features, speaks for the encoder that made them.
+An encoder folder's `encoder.json` may list them under `pretraining_slides`; `hvit embed` writes
+the list beside the features that the encoder made.
 """
 
 from __future__ import annotations
@@ -11,10 +11,8 @@ from collections.abc import Iterable, Set
 from pathlib import Path
 
 from hvit_cli.errors import LabelError, ModelError
-from hvit_cli.models.local_encoder import DESCRIPTION_FILE
+from hvit_cli.models.local_encoder import DESCRIPTION_FILE, PRETRAINING_SLIDES
 from hvit_cli.training.problems import problem
-
-PRETRAINING_SLIDES = "pretraining_slides"
 
 
 def pretraining_slides(features: Path, encoder: str | None) -> frozenset[str]:

@@ -11,7 +11,9 @@ from click.testing import Result
 from typer.testing import CliRunner
 
 from hvit_cli.cli.app import HvitGroup
+from hvit_cli.cli.app import app as whole_app
 from hvit_cli.cli.train import train
+from hvit_cli.storage.tables import read_table
 
 SMALL = [
     *("--region-dim", "16", "--region-depth", "1", "--region-heads", "2"),
@@ -41,6 +43,10 @@ def hvit_train(*arguments: object) -> Result:
     app.callback()(lambda: None)
     app.command()(train)
     return CliRunner().invoke(app, ["train", *map(str, arguments)])
+
+
+def hvit_app(*arguments: object) -> Result:
+    return CliRunner().invoke(whole_app, [*map(str, arguments)])
 
 
 def test_features_and_labels_to_a_model_folder_in_the_work_folder(folder: Path) -> None:
@@ -75,3 +81,83 @@ def test_problems_are_one_line_and_the_right_exit_code(folder: Path) -> None:
     assert "Traceback" not in result.output
     assert hvit_train(folder, folder / "labels.csv", "--epochs", "0").exit_code == 2
     assert hvit_train(folder / "absent", folder / "labels.csv").exit_code == 2
+
+
+def test_folds_attentions_and_seeds_in_one_call(folder: Path) -> None:
+    rows = [f"slide{i:03d},{i % 6}," + (",test" if i >= 18 else f"{i // 6},") for i in range(24)]
+    (folder / "folds.csv").write_text("slide_id,label,fold,set\n" + "\n".join(rows) + "\n")
+    arguments = (folder, folder / "labels.csv", "--folds", folder / "folds.csv", "-w", folder)
+    result = hvit_app(
+        "train", *arguments, "--attention", "masked", "plain", "--fold", 0, 2, "--seeds", 2,
+        "--patience", 1, *SMALL,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    out = folder / "models/cross-validation"
+    assert len(list(out.glob("*.safetensors"))) == 8
+    assert "8 trainings: folds 0, 2 × masked and plain × seeds 2" in result.stderr
+    assert "plain-fold2-seed1 (8/8)" in result.stderr
+    assert "attention" in result.stdout
+    assert "test, ensemble" in result.stdout
+    assert "chose the epoch" in " ".join(result.stdout.split())
+    again = hvit_app(
+        "train", *arguments, "--attention", "masked", "plain", "--fold", 0, 2, "--seeds", 2,
+        "--patience", 1, "--json", *SMALL,
+    )  # fmt: skip
+    answer = json.loads(again.stdout)
+    assert [cell["set"] for cell in answer["results"]["table"]] == ["tune", "test"] * 2
+    assert len(answer["epochs"]) == 8
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--attention", "masked", "plain"), "--folds"),
+        (("--seeds", "3"), "--folds"),
+        (("--attention", "plain", "--masked"), "one of them is enough"),
+        (("--task", "ordinal", "--grades", "1-3"), "such as 0-3"),
+        (("--grades", "0-3"), "isup has 6 classes"),
+        (("--fold", "1"), "belong together"),
+    ],
+)
+def test_options_that_contradict_each_other(
+    folder: Path, options: tuple[str, ...], said: str
+) -> None:
+    result = hvit_app("train", folder, folder / "labels.csv", "-w", folder, *options, *SMALL)
+    assert result.exit_code == 2, result.output
+    assert said in " ".join(result.stderr.split())
+
+
+@pytest.mark.parametrize("objective", ["classification", "ordinal"])
+def test_the_graded_features_have_the_score_that_training_saw(folder: Path, objective: str) -> None:
+    """`predict` follows the objective that the model folder records."""
+    from hvit_cli.settings import EmbeddingSettings
+    from hvit_cli.steps.choose import ChosenModel
+    from hvit_cli.steps.grade import Grader
+    from hvit_cli.storage.features import read_features
+    from hvit_cli.storage.models import read_model
+
+    rows = [f"slide{i:03d},{i % 4}," + (",test" if i >= 18 else f"{i // 6},") for i in range(24)]
+    (folder / "folds.csv").write_text("slide_id,label,fold,set\n" + "\n".join(rows) + "\n")
+    table = [row.rsplit(",", 2)[0] for row in rows]
+    (folder / "labels.csv").write_text("slide_id,label\n" + "\n".join(table) + "\n")
+    result = hvit_app(
+        "train", folder, folder / "labels.csv", "--folds", folder / "folds.csv", "--fold", 1,
+        "--task", "ordinal", "--grades", "0-3", "--objective", objective, "-o", folder / "toy",
+        *SMALL,
+    )  # fmt: skip
+    assert result.exit_code == 0, result.output
+    model = read_model(folder / "toy")
+    assert (model.task.grades, model.task.objective) == (4, objective)
+    grader = Grader(
+        ChosenModel(
+            folder=model, attention="masked", members=model.members, note="", is_demo=False
+        ),
+        EmbeddingSettings(device="cpu"),
+    )
+    _, predictions = read_table(folder / "toy/predictions/masked.csv")
+    assert len(predictions) == 6
+    for row in predictions:
+        grading = grader.grade(read_features(folder / f"features/made-up-1/{row['slide_id']}.h5"))
+        assert grading.score == pytest.approx(float(row["score"]), abs=1e-5)
+        assert 0 <= grading.score <= 3
+        assert grading.grade == int(row["grade"])
