@@ -20,7 +20,7 @@ _HALO_ALPHA = 90
 def watermarked(picture: RgbImage, text: str, em_px: int) -> RgbImage:
     """Stamps a sentence all over the picture in faint grey, one clause below the other.
 
-    The stamps are small and many, so that a long thin panel holds whole ones, and they turn
+    The stamps are small, so that a long thin panel holds a whole one, and they turn
     neither glass nor tissue into another colour.
     """
     height, width = picture.shape[:2]
@@ -28,8 +28,8 @@ def watermarked(picture: RgbImage, text: str, em_px: int) -> RgbImage:
     halo = _stamp(text, em_px, _HALO_ALPHA, max(1, em_px // 8))
     ink = _stamp(text, em_px, _INK_ALPHA, 0)
     image = Image.fromarray(picture)
-    columns = max(1, width // (ink.width + 4 * em_px))
-    rows = max(1, height // (ink.height + 3 * em_px))
+    columns = max(1, width // (ink.width + 12 * em_px))
+    rows = max(1, height // (ink.height + 10 * em_px))
     for row in range(rows):
         y = round((row + 0.5) * height / rows - ink.height / 2)
         for column in range(columns):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from hvit_cli.errors import StorageError, UsageError
+from hvit_cli.errors import SettingsError, StorageError, UsageError
 from hvit_cli.heatmaps.captions import caption, colour_label
 from hvit_cli.heatmaps.export import (
     picture_format,
@@ -19,7 +19,7 @@ from hvit_cli.heatmaps.export import (
 from hvit_cli.heatmaps.figure import watermarked
 from hvit_cli.heatmaps.maps import rescale
 from hvit_cli.heatmaps.picture import Facts, Panel, draw_figure
-from hvit_cli.settings import HeatmapSettings, SettingsError
+from hvit_cli.settings import HeatmapSettings
 
 SIZE = (4000, 2400)
 WATERMARK = "demonstration model, trained on drawings, not for diagnosis"
