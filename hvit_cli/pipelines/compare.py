@@ -11,9 +11,9 @@ import numpy as np
 from hvit_cli.errors import LabelError, UsageError
 from hvit_cli.training.bootstrap import CONFIDENCE, DRAWS
 from hvit_cli.training.comparison import Comparison, PairedGrades, compare_arms
-from hvit_cli.training.fold_table import Folds, read_folds
-from hvit_cli.training.groups import join_groups, read_group_table, source_of_column
+from hvit_cli.training.fold_table import read_folds
 from hvit_cli.training.labels import LabelTable, read_labels, require_sound
+from hvit_cli.training.matching import groups_of
 from hvit_cli.training.measures import Resampling
 from hvit_cli.training.metrics import ISUP_GRADES
 from hvit_cli.training.predictions import (
@@ -26,7 +26,6 @@ from hvit_cli.training.predictions import (
 from hvit_cli.training.problems import problem, refuse
 
 MIN_DRAWS = 2000
-CASE_COLUMN = "case_id"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,7 +129,7 @@ def compare(request: ComparisonRequest) -> Comparison:
     a, b = (_read(request, arm) for arm in (request.a, request.b))
     runs = _paired_runs(request, a, b)
     _refuse_missing(request, labels, runs)
-    group_of = _groups(request, labels, folds)
+    group_of = groups_of(labels, request.group_columns, request.group_tables, folds)
     pairs = [
         pair
         for run, arms in runs.items()
@@ -208,17 +207,6 @@ def _refuse_missing(
         if len(runs) > 1:
             problems += problem(f"grades of the other arm that are missing in {name}", uneven, hint)
     refuse("the arms cannot be compared as they are", request.labels, problems)
-
-
-def _groups(request: ComparisonRequest, labels: LabelTable, folds: Folds | None) -> dict[str, str]:
-    columns = list(request.group_columns)
-    if CASE_COLUMN in next(iter(labels.rows.values())) and CASE_COLUMN not in columns:
-        columns.append(CASE_COLUMN)
-    sources = [source_of_column(name, labels.column(name)) for name in columns]
-    sources += [read_group_table(path) for path in request.group_tables]
-    if folds is not None and folds.group_of:
-        sources.append(source_of_column(folds.path.name, folds.group_of))
-    return join_groups(labels.labels, sources)
 
 
 def _side_by_side(

@@ -22,9 +22,15 @@ from hvit_cli.training.evaluation import (
     write_evaluation,
 )
 from hvit_cli.training.fold_table import IN_FOLDS, Folds, read_folds
-from hvit_cli.training.groups import join_groups, read_group_table, source_of_column
-from hvit_cli.training.labels import ID_HEADINGS, LabelTable, read_labels, read_rows, require_sound
-from hvit_cli.training.matching import match, refuse_missing, side_by_side
+from hvit_cli.training.labels import (
+    CASE_COLUMN,
+    ID_HEADINGS,
+    LabelTable,
+    read_labels,
+    read_rows,
+    require_sound,
+)
+from hvit_cli.training.matching import groups_of, match, refuse_missing, side_by_side
 from hvit_cli.training.measures import Graded, Resampling, measure
 from hvit_cli.training.metrics import ISUP_GRADES
 from hvit_cli.training.predictions import PredictionTable, heading_if_present, read_predictions
@@ -132,7 +138,8 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
     found = match(together, expected)
     refuse_missing(found, request.predictions, allow_missing=request.allow_missing)
     how = Resampling(draws=request.draws, seed=request.seed, grades=request.grades)
-    graded = side_by_side(together, expected, _groups(request, labels, table, folds))
+    groups = groups_of(labels, request.group_columns, request.group_tables, folds)
+    graded = side_by_side(together, expected, groups)
     runs = _runs(request, labels, table, folds, expected)
     kappas = _kappas_of_folds(runs)
     sets = _sets(expected, folds)
@@ -169,7 +176,7 @@ def _predictions(request: EvaluationRequest, labels: LabelTable) -> PredictionTa
         labels.column(request.fold_column)  # an error where neither table has it
     return read_predictions(
         request.predictions,
-        id_column=cases.CASE_COLUMN
+        id_column=CASE_COLUMN
         if request.cases and _is_of_cases(request.predictions)
         else heading_if_present(request.predictions, request.id_column),
         prediction_column=request.prediction_column,
@@ -184,7 +191,7 @@ def _predictions(request: EvaluationRequest, labels: LabelTable) -> PredictionTa
 def _is_of_cases(predictions: Path) -> bool:
     """Whether a table names cases and no slides, as `hvit predict --cases` writes it."""
     heading, _ = read_rows(predictions)
-    return cases.CASE_COLUMN in heading and not any(h.casefold() in ID_HEADINGS for h in heading)
+    return CASE_COLUMN in heading and not any(h.casefold() in ID_HEADINGS for h in heading)
 
 
 def _expected(
@@ -194,22 +201,6 @@ def _expected(
         return labels.labels
     wanted = folds.part(request.part)
     return {i: label for i, label in labels.labels.items() if i in wanted}
-
-
-def _groups(
-    request: EvaluationRequest, labels: LabelTable, table: PredictionTable, folds: Folds | None
-) -> dict[str, str]:
-    tables = ((labels.path, labels.rows), (table.path, table.rows))
-    columns = list(request.group_columns)
-    if cases.CASE_COLUMN in next(iter(labels.rows.values())) and cases.CASE_COLUMN not in columns:
-        columns.append(cases.CASE_COLUMN)
-    named = [
-        source_of_column(name, values) for name in columns if (values := values_of(name, tables))
-    ]
-    named += [read_group_table(path) for path in request.group_tables]
-    if folds is not None and folds.group_of:
-        named.append(source_of_column(folds.path.name, folds.group_of))
-    return join_groups(labels.labels, named)
 
 
 def _sets(expected: Mapping[str, int], folds: Folds | None) -> dict[str, str]:

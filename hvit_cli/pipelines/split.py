@@ -14,7 +14,13 @@ from hvit_cli.storage.recipe import recipe_of
 from hvit_cli.training import division
 from hvit_cli.training.fold_table import Folds, write_folds
 from hvit_cli.training.groups import GroupSource, join_groups, read_group_table, source_of_column
-from hvit_cli.training.labels import LabelTable, labels_hash, read_labels, read_slide_ids
+from hvit_cli.training.labels import (
+    CASE_COLUMN,
+    LabelTable,
+    labels_hash,
+    read_labels,
+    read_slide_ids,
+)
 from hvit_cli.training.metrics import ISUP_GRADES
 from hvit_cli.training.problems import problem, refuse
 from hvit_cli.training.split_report import (
@@ -28,7 +34,6 @@ from hvit_cli.training.splits import METHOD
 
 Straddling = Literal["refuse", "drop", "keep"]
 
-CASE_COLUMN = "case_id"
 # Always counted where the table has it: PANDA's centres differ in stain, scanner and grader.
 PROVIDER_COLUMN = "data_provider"
 

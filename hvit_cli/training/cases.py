@@ -8,14 +8,12 @@ from typing import TypeVar
 
 from hvit_cli.errors import LabelError
 from hvit_cli.training.fold_table import Folds
-from hvit_cli.training.labels import LabelTable
+from hvit_cli.training.labels import CASE_COLUMN, LabelTable
 from hvit_cli.training.predictions import Predicted, PredictionTable, Run
 from hvit_cli.training.problems import refuse
 from hvit_cli.training.split_report import mixed_cases
 
 V = TypeVar("V")
-
-CASE_COLUMN = "case_id"
 
 
 def cases_of(table: LabelTable) -> dict[str, str]:

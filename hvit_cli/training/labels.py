@@ -17,6 +17,7 @@ ID_HEADINGS = ("slide_id", "image_id", "slide", "wsi")
 LABEL_HEADINGS = ("label", "isup_grade", "isup")
 # Looked for where no column has one of the headings above: a table may hold both.
 GLEASON_HEADINGS = ("gleason_score", "gleason")
+CASE_COLUMN = "case_id"
 _ABSENT = {"", "na", "n/a", "nan", "none", "null"}
 
 Row = dict[str, str]

@@ -8,6 +8,9 @@ from pathlib import Path
 
 import numpy as np
 
+from hvit_cli.training.fold_table import Folds
+from hvit_cli.training.groups import join_groups, read_group_table, source_of_column
+from hvit_cli.training.labels import CASE_COLUMN, LabelTable
 from hvit_cli.training.measures import Graded
 from hvit_cli.training.predictions import Predicted
 from hvit_cli.training.problems import problem, refuse
@@ -68,6 +71,37 @@ def refuse_missing(found: Match, predictions: Path, *, allow_missing: bool) -> N
     if not found.found:
         none = problem("slides in common", ["0"], "--id-column; ids without the file's suffix")
         refuse("predictions and labels have no slide in common", predictions, none)
+
+
+def groups_of(
+    labels: LabelTable,
+    columns: Sequence[str],
+    tables: Sequence[Path],
+    folds: Folds | None = None,
+) -> dict[str, str]:
+    """What is drawn together: groups that were asked for, those of the folds, and cases.
+
+    Args:
+        labels: Its column of cases counts, where it has one.
+        columns: Columns of `labels` whose equal values belong together.
+        tables: Tables of groups.
+        folds: Table of folds.
+
+    Returns:
+        Group by slide id; slides that stand alone are absent.
+
+    Raises:
+        LabelError: A column is absent or empty, or a table cannot be used.
+    """
+    named = {name: labels.column(name) for name in columns}
+    if CASE_COLUMN in next(iter(labels.rows.values())):
+        cases = labels.column(CASE_COLUMN)
+        named |= {CASE_COLUMN: cases} if any(cases.values()) else {}
+    sources = [source_of_column(name, values) for name, values in named.items()]
+    sources += [read_group_table(path) for path in tables]
+    if folds is not None and folds.group_of:
+        sources.append(source_of_column(folds.path.name, folds.group_of))
+    return join_groups(labels.labels, sources)
 
 
 def side_by_side(
