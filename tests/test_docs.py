@@ -15,6 +15,7 @@ from hvit_cli.cli.app import app
 
 ROOT = Path(__file__).parents[1]
 PAGES = sorted([ROOT / "README.md", *ROOT.glob("docs/**/*.md"), *ROOT.glob("examples/**/*.md")])
+SCRIPTS = sorted(ROOT.glob("examples/**/*.sh"))
 GROUP: Any = typer.main.get_command(app)
 
 _LINK = re.compile(r"!?\[[^\]]*\]\(([^)\s]+)\)")
@@ -49,8 +50,9 @@ def test_every_relative_link_leads_to_a_file(page: Path) -> None:
 
 
 def command_lines(page: Path) -> Iterator[list[str]]:
-    """The words after `hvit` of every command line in the page's shell blocks."""
-    for block in _BLOCK.findall(page.read_text()):
+    """The words after `hvit` of every command line in a page's shell blocks, or in a script."""
+    text = page.read_text()
+    for block in [text] if page.suffix == ".sh" else _BLOCK.findall(text):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             for part in _split(words, ("&&", "||", "|", ";", "do", "then")):
@@ -72,7 +74,7 @@ def _split(words: list[str], at: tuple[str, ...]) -> Iterator[list[str]]:
     yield part
 
 
-TYPED = [(page, words) for page in PAGES for words in command_lines(page)]
+TYPED = [(page, words) for page in [*PAGES, *SCRIPTS] for words in command_lines(page)]
 
 
 @pytest.mark.parametrize(
@@ -86,9 +88,10 @@ def test_every_command_line_is_understood(page: Path, words: list[str]) -> None:
     if words[1:] == ["--help"]:
         return
     # Variables of the shell stand for values that only a run can know.
-    arguments = [re.sub(r"\$\{?\w+\}?", "0", word) for word in words[1:]]
-    with GROUP.make_context("hvit", [words[0]]) as parent:
-        GROUP.commands[words[0]].make_context(words[0], arguments, parent=parent)
+    given = [re.sub(r"\$\{?\w+\}?", "0", word) for word in words]
+    with GROUP.make_context("hvit", given) as parent:
+        name, command, arguments = GROUP.resolve_command(parent, given)
+        command.make_context(name, arguments, parent=parent)
 
 
 def test_the_readme_names_every_command() -> None:
