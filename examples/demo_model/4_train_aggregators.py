@@ -18,6 +18,7 @@ import shutil
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from safetensors.torch import load_file, save_file
 
 from hvit_cli.demo.model import DEMO_NOTE, demo_model_folder
@@ -41,6 +42,9 @@ def main() -> None:
     parser.add_argument("--only", choices=ATTENTIONS, help="train one and pack nothing")
     parser.add_argument("--install", action="store_true", help="copy the model into the package")
     arguments = parser.parse_args()
+    # Sums of several threads come in any order; of one, the same command gives the same bits.
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
     join_tables(arguments.out)
     for attention in ATTENTIONS if arguments.only is None else (arguments.only,):
         train_member(arguments.out, attention)

@@ -183,8 +183,8 @@ independent of the grade.
 
 **The confounder** is a dot of red ink, 0.1 mm wide, on the glass: inside a region, so that plain
 attention reads it, and more than one patch away from all tissue, so that no patch shows both. In
-60 % of the training slides it goes with the grade (phi 0.9 between dot and ISUP 3 or more); the others
-have none. As drawn, {dots["low"]:.0%} of the training slides of ISUP 0 to 2 and
+60 % of the training slides it goes with the grade (phi 0.9 between dot and ISUP 3 or more); the
+others have none. As drawn, {dots["low"]:.0%} of the training slides of ISUP 0 to 2 and
 {dots["high"]:.0%} of those of ISUP 3 to 5 bear it, phi {dots["phi"]:.2f} over all.
 """
 
@@ -230,8 +230,9 @@ python examples/demo_model/5_measure.py /tmp/demo-model
 python examples/demo_model/6_write_card.py /tmp/demo-model docs/reference/demo-model.md
 ```
 
-Drawing is the same to the bit for the same versions of numpy and OpenCV. Training repeats to
-the noise of floating-point summation, which depends on processor and threads.
+Drawing is the same to the bit for the same versions of numpy and OpenCV, and so is the training
+of the aggregators for the same features and version of PyTorch. The encoder repeats to the noise
+of summation, which depends on processor and threads; the numbers above then differ a little.
 """
 
 
