@@ -55,6 +55,7 @@ AGGREGATOR = AggregatorSettings(
 class Spec:
     name: str = "colours"
     folder_name: str = "colours"
+    pretraining_slides: tuple[str, ...] = ()
     width: int = 6
 
 
