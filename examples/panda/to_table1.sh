@@ -22,7 +22,7 @@ hvit split "$PANDA/train.csv" --folds 5 --stratify label -o folds.csv
 hvit tile "$PANDA/train_images" --spacing-tolerance "$TOLERANCE" -w work
 python "$HERE/estimate.py" work/status.csv
 hvit embed "$PANDA/train_images" --encoder "$ENCODER" --plain --spacing-tolerance "$TOLERANCE" -w work
-hvit train work "$PANDA/train.csv" --folds folds.csv --attention masked plain --seeds "$SEEDS" --epochs "$EPOCHS" --allow-missing -o work/models/panda
+hvit train work "$PANDA/train.csv" --folds folds.csv --encoder "$ENCODER" --attention masked plain --seeds "$SEEDS" --epochs "$EPOCHS" --allow-missing -o work/models/panda
 hvit evaluate work/models/panda/predictions/masked-tune.csv "$PANDA/train.csv" --by data_provider --allow-missing
 hvit evaluate work/models/panda/predictions/plain-tune.csv "$PANDA/train.csv" --by data_provider --allow-missing
 hvit compare work/models/panda/predictions/masked-tune.csv work/models/panda/predictions/plain-tune.csv "$PANDA/train.csv" --margin 0.02
