@@ -85,11 +85,11 @@ def results(measured: dict[str, Any]) -> str:
         f"The dot moves plain scores by {measured['plain_change_by_dot']:+.2f} grades on average. "
         f"On the {mask['slides_with_same_mask']} slides on which segmentation finds the same "
         f"tissue with and without the dot, it moves masked scores by at most "
-        f"{mask['largest_change_with_same_mask']:g}. On the others the dot shifts the threshold "
-        "of the segmentation, which is set from the whole slide, and with it the border of the "
-        f"tissue by up to {mask['largest_mask_change_mm2']:.3f} mm² in all; "
-        f"{mask['scores_changed_with_other_mask']} masked scores change by more than 0.01, at "
-        f"most by {mask['largest_change_with_other_mask']:.2f}. Masking hides what the mask "
+        f"{mask['largest_change_with_same_mask']:g}. On the others the dot changes "
+        "what segmentation, which looks at the whole slide, finds, by up to "
+        f"{mask['largest_mask_change_mm2']:.3f} mm²; masked scores that change by more than "
+        f"0.01: {mask['scores_changed_with_other_mask']}, the largest by "
+        f"{mask['largest_change_with_other_mask']:.2f}. Masking hides what the mask "
         "calls glass; it cannot make the mask itself ignorant of the glass.",
         "",
         "Without the dot, by scanner:",
