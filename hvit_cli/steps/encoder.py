@@ -45,6 +45,13 @@ def model_embedder(model: ChosenModel, embedding: EmbeddingSettings) -> Embedder
         UsageError: `--normalisation` contradicts the model.
     """
     identity = model.folder.encoder
+    if not identity.file and not identity.source:
+        raise ModelError(
+            "the model does not hold its patch encoder: it grades features, and no slides",
+            where=model.folder.path,
+            found=f"the name {identity.name} alone",
+            hint="the command that made the model, with --encoder and its weights",
+        )
     encoder = load_encoder(
         model.folder.path / identity.file if identity.file else identity.source,
         normalisation=embedding.normalisation or _named_normalisation(identity.normalisation),

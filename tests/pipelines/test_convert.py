@@ -407,3 +407,23 @@ def test_an_encoder_of_another_width_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="width 64; wanted width 128"):
         import_model([tmp_path / "fold0.pt"], tmp_path / "model", "masked", asked)
     assert not (tmp_path / "model").exists()
+
+
+def test_a_model_without_its_encoder_says_so_when_it_meets_a_slide(tmp_path: Path) -> None:
+    sizes = AggregatorSettings(patch_dim=128, region_depth=1, slide_depth=1)
+    torch.save(to_original_names(Aggregator(sizes).state_dict()), tmp_path / "fold0.pt")
+    asked = ImportRequest(layout="original", encoder_name="paper")
+    import_model([tmp_path / "fold0.pt"], tmp_path / "model", "masked", asked)
+    (tmp_path / "slide.tiff").touch()
+    with pytest.raises(ModelError, match=r"does not hold its patch encoder.*the name paper alone"):
+        list(
+            predict(
+                [tmp_path / "slide.tiff"],
+                work=WorkFolder(tmp_path / "work"),
+                out=None,
+                request=ModelRequest(model=str(tmp_path / "model")),
+                reading=ReadingSettings(),
+                tissue=TissueSettings(),
+                embedding=EmbeddingSettings(device="cpu"),
+            )
+        )
