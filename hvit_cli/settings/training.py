@@ -114,8 +114,8 @@ class TrainingSettings:
     batch_slides: int = 32
     """Slides whose gradients make one step."""
 
-    micro_batch_tokens: int = 8192
-    """Patches and regions computed at once, which bounds memory."""
+    micro_batch_tokens: int | None = None
+    """Patches and regions computed at once, which bounds memory; nothing suits the device."""
 
     precision: Precision = "auto"
     """Number format of the arithmetic; auto is float32, bfloat16 saves memory on a GPU."""
@@ -136,7 +136,14 @@ class TrainingSettings:
     """Seed of everything drawn at random."""
 
     def __post_init__(self) -> None:
-        for field in ("epochs", "step_epochs", "batch_slides", "micro_batch_tokens"):
+        require(
+            self.micro_batch_tokens is None
+            or (isinstance(self.micro_batch_tokens, int) and self.micro_batch_tokens >= 1),
+            "micro_batch_tokens",
+            self.micro_batch_tokens,
+            "1 or more",
+        )
+        for field in ("epochs", "step_epochs", "batch_slides"):
             value = getattr(self, field)
             require(isinstance(value, int) and value >= 1, field, value, "1 or more")
         require(
