@@ -11,9 +11,9 @@ from hvit_cli.engine.run import SlideRecord, run_slides
 from hvit_cli.errors import DamagedFileError, SettingsError, StorageError, UsageError
 from hvit_cli.settings import Attention, Normalisation, ReadingSettings, TilingSettings
 from hvit_cli.slides.entry import SlideEntry
-from hvit_cli.slides.manifest import find_slides
-from hvit_cli.slides.reader import open_slide
-from hvit_cli.steps.regroup import Known, Maker, Regrouping, regroup_patches, regroup_regions
+from hvit_cli.steps.known_slides import KnownSlides
+from hvit_cli.steps.regroup import regroup_patches, regroup_regions
+from hvit_cli.steps.regrouping import Maker, Regrouping
 from hvit_cli.storage.features import SlideFeatures, read_features, write_features
 from hvit_cli.storage.foreign import clam, dense, original, slide2vec, stamp, trident
 from hvit_cli.storage.foreign.hdf5 import file_attribute
@@ -132,7 +132,7 @@ def import_features(
         tiling=request.tiling,
         patch_level0=request.patch_level0,
     )
-    known_of = _Slides(request)
+    known_of = KnownSlides(request.slides, request.reading)
     read = _reader(request, how, known_of)
     folder = work.features_folder(how.maker.folder_name, recipe8(how.settings))
 
@@ -219,7 +219,7 @@ def import_model(
         HvitError: They cannot be read or are no model.
     """
     from hvit_cli.steps.convert_model import convert_model
-    from hvit_cli.steps.maker import load_maker, named_maker
+    from hvit_cli.steps.maker import load_maker, named_maker, required_name
 
     if request.layout != "original":
         raise UsageError(
@@ -233,7 +233,7 @@ def import_model(
     if request.encoder is not None:
         maker, encoder = load_maker(request.encoder, normalisation)
     else:
-        maker = named_maker(_required_name(request.encoder_name), normalisation)
+        maker = named_maker(required_name(request.encoder_name), normalisation)
     return convert_model(
         files,
         out,
@@ -246,40 +246,8 @@ def import_model(
     )
 
 
-class _Slides:
-    """What is known of each slide: from the slide itself, or from an option."""
-
-    def __init__(self, request: ImportRequest) -> None:
-        self._reading = request.reading
-        self._entries: dict[str, SlideEntry] | None = None
-        if request.slides is not None:
-            found = find_slides([request.slides], exclude=None)
-            self._entries = {entry.slide_id: entry for entry in found}
-
-    def of(self, slide_id: str) -> Known:
-        spacing = self._reading.spacing_override
-        if self._entries is None:
-            source = "nothing" if spacing is None else "option"
-            return Known(spacing_um_level0=spacing, spacing_from=source)
-        if slide_id not in self._entries:
-            raise StorageError("these features have no slide", where=slide_id, wanted="--slides")
-        entry = self._entries[slide_id]
-        with open_slide(
-            entry.path,
-            self._reading,
-            slide_id=slide_id,
-            manifest_spacing_um=entry.spacing_um,
-        ) as slide:
-            return Known(
-                spacing_um_level0=slide.geometry.spacing_um,
-                spacing_from="slide",
-                size_level0=slide.geometry.size_level0,
-                geometry=slide.geometry,
-            )
-
-
 def _reader(
-    request: ImportRequest, how: Regrouping, known_of: _Slides
+    request: ImportRequest, how: Regrouping, known_of: KnownSlides
 ) -> Callable[[str, Path], SlideFeatures]:
     """Reads and regroups one slide."""
     if request.layout == "original" and request.coordinates is not None:
@@ -291,13 +259,15 @@ def _reader(
 
         return read_regions
 
+    from hvit_cli.steps.maker import require_encoder
+
     reader = _READERS[request.layout]
     named = request.encoder is not None or request.encoder_name is not None
 
     def read_patches(slide_id: str, path: Path) -> SlideFeatures:
         patches = reader(slide_id, path)
         if not named and patches.encoder is not None:
-            _require_encoder(patches.encoder, how.maker, path)
+            require_encoder(patches.encoder, how.maker, path)
         return regroup_patches(patches, how, known_of.of(slide_id))
 
     return read_patches
@@ -305,7 +275,7 @@ def _reader(
 
 def _maker(request: ImportRequest, files: Mapping[str, Path]) -> Maker:
     """The encoder that the user names, or that the first file names."""
-    from hvit_cli.steps.maker import load_maker, named_maker
+    from hvit_cli.steps.maker import load_maker, named_maker, required_name
 
     # What the original did is known; about others the encoder, or nobody, says.
     usual: Normalisation | None = "none" if request.layout == "original" else None
@@ -316,30 +286,7 @@ def _maker(request: ImportRequest, files: Mapping[str, Path]) -> Maker:
     if name is None and request.layout in _READERS:
         slide_id, path = next(iter(files.items()))
         name = _READERS[request.layout](slide_id, path).encoder
-    return named_maker(_required_name(name), normalisation)
-
-
-def _required_name(name: str | None) -> str:
-    if name is None:
-        raise UsageError(
-            "which patch encoder made the features? the files do not say",
-            where="--encoder-name",
-            wanted="its name, or --encoder with its weights",
-        )
-    return name
-
-
-def _require_encoder(stated: str, maker: Maker, path: Path) -> None:
-    from hvit_cli.steps.maker import named_maker
-
-    if named_maker(stated, None).name != maker.name:
-        raise StorageError(
-            "these features are another encoder's",
-            where=path,
-            found=stated,
-            wanted=maker.name,
-            hint="a folder of one encoder, or --encoder-name",
-        )
+    return named_maker(required_name(name), normalisation)
 
 
 def _reuse(path: Path, slide: SlideFeatures, *, overwrite: bool) -> str:

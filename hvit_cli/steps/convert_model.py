@@ -15,7 +15,7 @@ from hvit_cli.models.encoders import PatchEncoder
 from hvit_cli.models.loading import infer_aggregator_settings, load_aggregator_weights
 from hvit_cli.models.local_encoder import WEIGHTS_FILE
 from hvit_cli.settings import AggregatorSettings, Attention, ReadingSettings, TilingSettings
-from hvit_cli.steps.regroup import Maker
+from hvit_cli.steps.regrouping import Maker
 from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.models import (
     MODEL_FILE,

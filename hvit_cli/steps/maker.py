@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
-from hvit_cli.errors import UsageError
+from hvit_cli.errors import StorageError, UsageError
 from hvit_cli.models.encoder_specs import EncoderSpec
 from hvit_cli.models.encoders import NORMALISATIONS, PatchEncoder, load_encoder
 from hvit_cli.settings import Normalisation
-from hvit_cli.steps.regroup import Maker
+from hvit_cli.steps.regrouping import Maker
 
 UNKNOWN = json.dumps("unknown")
 
@@ -50,6 +51,37 @@ def named_maker(name: str, normalisation: Normalisation | None) -> Maker:
         weights_hash=f"unverified:{fit}",
         normalisation=UNKNOWN if normalisation is None else _text(normalisation),
     )
+
+
+def required_name(name: str | None) -> str:
+    """The name of an encoder.
+
+    Raises:
+        UsageError: Nobody says it.
+    """
+    if name is None:
+        raise UsageError(
+            "which patch encoder made the features? the files do not say",
+            where="--encoder-name",
+            wanted="its name, or --encoder with its weights",
+        )
+    return name
+
+
+def require_encoder(stated: str, maker: Maker, path: Path) -> None:
+    """Refuses features of another encoder than the run's.
+
+    Raises:
+        StorageError: They are.
+    """
+    if named_maker(stated, None).name != maker.name:
+        raise StorageError(
+            "these features are another encoder's",
+            where=path,
+            found=stated,
+            wanted=maker.name,
+            hint="a folder of one encoder, or --encoder-name",
+        )
 
 
 def _text(normalisation: Normalisation) -> str:

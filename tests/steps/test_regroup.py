@@ -7,7 +7,8 @@ import pytest
 
 from hvit_cli.errors import HvitError
 from hvit_cli.settings import ReadingSettings, TilingSettings
-from hvit_cli.steps.regroup import Known, Maker, Regrouping, regroup_patches, regroup_regions
+from hvit_cli.steps.regroup import regroup_patches, regroup_regions
+from hvit_cli.steps.regrouping import Known, Maker, Regrouping
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.foreign.patches import ForeignPatches, ForeignRegions
 
