@@ -121,6 +121,7 @@ class SlideFeatures:
 
 def write_features(path: Path, slide: SlideFeatures) -> None:
     """Writes a feature file, whole or not at all."""
+    magnification = round(10 / slide.spacing_um_target)
     scalars = {
         field: getattr(slide, field)
         for field in SlideFeatures.__dataclass_fields__
@@ -140,7 +141,8 @@ def write_features(path: Path, slide: SlideFeatures) -> None:
             "n_patches": len(slide.features),
             "recipe": recipe_text(slide.recipe),
         },
-        # What readers of CLAM's and TRIDENT's files look for beside the coordinates.
+        # What readers of CLAM's and TRIDENT's files look for beside the coordinates. TRIDENT
+        # takes the side of a patch at level 0 from the ratio of the two magnifications.
         {
             "coords": {
                 "name": slide.slide_id,
@@ -148,8 +150,8 @@ def write_features(path: Path, slide: SlideFeatures) -> None:
                 "patch_size_level0": round(slide.patch_level0),
                 "level0_width": slide.size_level0[0],
                 "level0_height": slide.size_level0[1],
-                "level0_magnification": round(10 / slide.spacing_um_level0),
-                "target_magnification": round(10 / slide.spacing_um_target),
+                "level0_magnification": magnification * slide.patch_level0 / slide.patch_px,
+                "target_magnification": magnification,
                 "overlap": 0,
             }
         },

@@ -29,6 +29,11 @@ def test_readers_of_clam_and_trident_find_what_they_look_for(
         assert file["coords"].shape == (3, 2)
         assert file["coords"].attrs["patch_size"] == 256
         assert file["coords"].attrs["patch_size_level0"] == 256
+        ratio = (
+            file["coords"].attrs["level0_magnification"]
+            / file["coords"].attrs["target_magnification"]
+        )
+        assert 256 * ratio == features.patch_level0
 
 
 def test_every_single_flipped_bit_in_the_features_is_found(
