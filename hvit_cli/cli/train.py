@@ -196,7 +196,7 @@ def train(
         Precision, _setting("precision", "--precision")
     ] = TrainingSettings.precision,
     micro_batch_tokens: Annotated[
-        int, _setting("micro_batch_tokens", "--micro-batch-tokens")
+        int | None, _setting("micro_batch_tokens", "--micro-batch-tokens")
     ] = TrainingSettings.micro_batch_tokens,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,

@@ -115,7 +115,7 @@ class TrainingSettings:
     """Slides whose gradients make one step."""
 
     micro_batch_tokens: int | None = None
-    """Patches and regions computed at once, which bounds memory; nothing suits the device."""
+    """Patches and regions computed at once, which bounds memory; 2048, on a GPU 16384, if unset."""
 
     precision: Precision = "auto"
     """Number format of the arithmetic; auto is float32, bfloat16 saves memory on a GPU."""

@@ -30,7 +30,7 @@ from hvit_cli.models.attention import Block
 from hvit_cli.models.bags import PatchBag
 from hvit_cli.settings import AggregatorSettings, Precision, TrainingSettings
 from hvit_cli.training.fit import new_aggregator
-from hvit_cli.training.gradients import accumulate_gradients, autocast
+from hvit_cli.training.gradients import accumulate_gradients, autocast, tokens_at_once
 
 PACKED = "packed"
 ALL_SLOTS = "all slots"
@@ -194,7 +194,7 @@ def _way(
     aggregator.to(settings.device).train()
     optimiser = torch.optim.Adam(aggregator.parameters(), lr=1e-6, fused=name == PACKED)
     bags = [slide.bag for slide in slides]
-    budget = TrainingSettings.micro_batch_tokens
+    budget = tokens_at_once(None, torch.device(settings.device))
 
     def packed() -> float:
         return accumulate_gradients(

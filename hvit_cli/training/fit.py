@@ -22,7 +22,12 @@ from hvit_cli.settings import AggregatorSettings, TaskSettings, TrainingSettings
 from hvit_cli.training.bags import ReadBag, read_ahead
 from hvit_cli.training.epochs import EpochRecord, best_epoch
 from hvit_cli.training.folds import Fold
-from hvit_cli.training.gradients import accumulate_gradients, device_of, outputs_of
+from hvit_cli.training.gradients import (
+    accumulate_gradients,
+    device_of,
+    outputs_of,
+    tokens_at_once,
+)
 from hvit_cli.training.metrics import auroc, grade_of, mean_absolute_error, quadratic_kappa
 from hvit_cli.training.objectives import loss_sum, mean_outputs, score_of
 from hvit_cli.training.sampling import batches, dropout_seed, epoch_order
@@ -102,6 +107,7 @@ class Training:
         self._fold = fold
         self._read_bag = read_bag
         self._watch = watch
+        self._budget = tokens_at_once(settings.micro_batch_tokens, device_of(aggregator))
         if settings.freeze == "region":
             aggregator.region_transformer.requires_grad_(False)
         self._trained = [p for p in aggregator.parameters() if p.requires_grad]
@@ -184,7 +190,7 @@ class Training:
         computed = outputs_of(
             self.aggregator,
             read_ahead(self._read_bag, (slide_ids[i] for i in mine)),
-            budget=self.settings.micro_batch_tokens,
+            budget=self._budget,
             precision=self.settings.precision,
         )
         for i, output in zip(mine, computed, strict=True):
@@ -214,7 +220,7 @@ class Training:
                     self.aggregator,
                     (next(bags) for _ in share),
                     [grades[i] for i in share],
-                    budget=settings.micro_batch_tokens,
+                    budget=self._budget,
                     precision=settings.precision,
                     task=self.task,
                     batch_slides=len(batch),

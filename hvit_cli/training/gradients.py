@@ -21,6 +21,16 @@ from hvit_cli.training.objectives import loss_sum
 _REGRESSION = TaskSettings()
 
 
+# A processor is fastest while the work fits its cache, a GPU while there is much of it.
+_TOKENS_AT_ONCE = {"cpu": 2048}
+_TOKENS_ELSEWHERE = 16384
+
+
+def tokens_at_once(asked: int | None, device: torch.device) -> int:
+    """Patches and regions that one pass through the network holds, as asked or by the device."""
+    return asked or _TOKENS_AT_ONCE.get(device.type, _TOKENS_ELSEWHERE)
+
+
 def autocast(device: torch.device, precision: Precision) -> torch.autocast:
     """The context in which the network computes; "auto" is float32."""
     return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bfloat16")
