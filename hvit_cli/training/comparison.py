@@ -145,11 +145,17 @@ def compare_arms(
         difference=difference,
         margin=margin,
         confidence=confidence,
-        non_inferior=verdict(difference, margin),
+        non_inferior=verdict(difference, margin) if _tells(pairs) else "undecided",
         draws=how.draws,
         undefined_draws=int(np.isnan(a - b).sum()),
         seed=how.seed,
     )
+
+
+def _tells(pairs: Sequence[PairedGrades]) -> bool:
+    # Two arms that give every slide one grade have kappa 0 and a difference of exactly 0,
+    # however many slides there are: an interval without width, and no evidence.
+    return any(len(np.unique(arm)) > 1 for pair in pairs for arm in (pair.a, pair.b))
 
 
 def verdict(difference: Interval, margin: float) -> Verdict:

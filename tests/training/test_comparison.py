@@ -39,6 +39,15 @@ def test_equal_arms_do_not_differ_in_any_draw() -> None:
     assert found.kappa_a == found.kappa_b
 
 
+def test_arms_that_give_every_slide_one_grade_leave_it_undecided() -> None:
+    """Both kappas are 0 in every draw, an interval without width, and nothing is shown."""
+    label = np.random.default_rng(0).integers(0, 6, 60)
+    ones, twos = np.ones(60, np.int64), np.full(60, 2)
+    found = compare_arms([pair(label, ones, twos)], margin=0.02, slides=60, how=Resampling())
+    assert (found.difference.low, found.difference.high) == (0, 0)
+    assert found.non_inferior == "undecided"
+
+
 def test_the_spread_of_the_difference_is_that_of_the_jackknife() -> None:
     rng = np.random.default_rng(1)
     label = rng.integers(0, 6, 300)
