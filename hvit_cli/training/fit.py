@@ -30,6 +30,7 @@ from hvit_cli.training.gradients import (
 )
 from hvit_cli.training.metrics import auroc, grade_of, mean_absolute_error, quadratic_kappa
 from hvit_cli.training.objectives import loss_sum, mean_outputs, score_of
+from hvit_cli.training.repeatable import repeatable
 from hvit_cli.training.sampling import batches, dropout_seed, epoch_order
 from hvit_cli.training.workers import ALONE, Workers
 
@@ -212,7 +213,8 @@ class Training:
         workers = self.workers
         shares = [workers.share(b.tolist()) for b in batches(order, settings.batch_slides)]
         bags = read_ahead(self._read_bag, (slide_ids[i] for share in shares for i in share))
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        cuda = [device] if device.type == "cuda" else []
+        with torch.random.fork_rng(devices=cuda), repeatable(device):
             torch.manual_seed(dropout_seed(settings.seed, epoch, workers.rank))
             for share, batch in zip(shares, batches(order, settings.batch_slides), strict=True):
                 self._optimiser.zero_grad(set_to_none=True)
