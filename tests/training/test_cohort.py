@@ -55,7 +55,7 @@ def test_problems_of_table_and_match_are_reported_together(tmp_path: Path) -> No
         refuse_mismatches([labels], ["a", "b", "x", "y"])
     message = str(caught.value)
     assert "1 ids without a label (c)" in message
-    assert "1 unknown grades, wanted 0 to 5 (b has '9')" in message
+    assert "1 unknown grades, wanted 0 to 5 or 3+3 to 5+5, 0+0 or negative (b has '9')" in message
     assert "3 labelled slides without features (c, d, e, try --allow-missing" in message
     assert "2 feature files without a row in the table (x, y, try --allow-unlabelled" in message
 
