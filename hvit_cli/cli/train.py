@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from hvit_cli.cli import console, options
-from hvit_cli.cli import epochs as epochs_view
+from hvit_cli.cli import options, trainings
 from hvit_cli.errors import UsageError
 from hvit_cli.settings import (
     AggregatorSettings,
@@ -24,17 +23,7 @@ from hvit_cli.settings import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-
-    from hvit_cli.pipelines.train import (
-        CrossValidation,
-        CrossValidationRequest,
-        TrainingJob,
-        TrainingRequest,
-    )
-    from hvit_cli.training.encoder_record import EncoderRecord
-    from hvit_cli.training.epochs import EpochRecord
-    from hvit_cli.training.workers import Workers
+    from collections.abc import Sequence
 
 
 class AttentionKind(Enum):
@@ -262,9 +251,9 @@ def train(
             overwrite=overwrite,
         )
         if folds is None:
-            _train_one(request, workers, as_json)
+            trainings.train_one(request, workers, as_json)
             return
-        _cross_validate(
+        trainings.cross_validate(
             CrossValidationRequest(
                 training=request,
                 attentions=attentions,
@@ -308,115 +297,3 @@ def _attentions(
     if flag is not None and named:
         raise UsageError("--attention and --masked/--plain say the same; one of them is enough")
     return tuple(named) or (flag or TrainingSettings.attention,)
-
-
-def _train_one(request: TrainingRequest, workers: Workers, as_json: bool) -> None:
-    """A single training, with its tuning slides but no test."""
-    from hvit_cli.pipelines.train import prepare
-    from hvit_cli.pipelines.train import train as run
-
-    job = prepare(request)
-    if not workers.first:
-        list(run(job, workers=workers))
-        return
-    _announce(job)
-    shown = epochs_view.follow(
-        lambda watch: (
-            epochs_view.Shown(record=record) for record in run(job, watch, workers=workers)
-        ),
-        members=1,
-        epochs=request.settings.epochs,
-        slides=len(job.fold.train),
-    )
-    records = [one.record for one in shown]
-    if as_json:
-        console.say_json({"model": request.out, "epochs": records})
-    else:
-        _summarise(job, records)
-
-
-def _cross_validate(request: CrossValidationRequest, workers: Workers, as_json: bool) -> None:
-    """Every fold, attention and seed, and the table they come to."""
-    from hvit_cli.pipelines.train import plan_cross_validation
-    from hvit_cli.training.results_page import footnotes, headings, rows
-
-    plan = plan_cross_validation(request)
-    if not workers.first:
-        list(plan.run(workers=workers))
-        plan.finish(workers=workers)
-        return
-    _announce_all(plan)
-    shown = epochs_view.follow(
-        lambda watch: (
-            epochs_view.Shown(record=one.record, member=one.member, number=one.number)
-            for one in plan.run(watch, workers=workers)
-        ),
-        members=len(plan.members),
-        epochs=request.training.settings.epochs,
-        slides=max(len(found.usable) for found in plan.surveys.values()),
-    )
-    results = plan.finish(workers=workers)
-    if as_json:
-        epochs: dict[str, list[EpochRecord]] = {}
-        for one in shown:
-            epochs.setdefault(one.member, []).append(one.record)
-        console.say_json({"model": plan.out, "results": results, "epochs": epochs})
-        return
-    console.say_table(headings(results), rows(results))
-    for line in footnotes(results):
-        console.say(line)
-    console.note(f"Results: {plan.out / 'results.md'}; predictions: {plan.out / 'predictions'}")
-
-
-def _announce_all(plan: CrossValidation) -> None:
-    asked = plan.request
-    console.note(
-        f"{len(plan.members)} trainings: folds {', '.join(map(str, plan.numbers))} × "
-        f"{' and '.join(asked.attentions)} × seeds {asked.seeds}; "
-        f"{len(plan.folds.fold_of)} slides train and tune, {len(plan.folds.test_set_of)} test"
-    )
-    for number, found in plan.surveys.items():
-        if asked.per_fold or number == plan.numbers[0]:
-            of = f"fold {number}: " if asked.per_fold else ""
-            console.note(f"{of}features from {found.folder}")
-            _announce_left_out(found.left_out, found.encoder)
-
-
-def _announce(job: TrainingJob) -> None:
-    console.note(
-        f"{job.name}: {len(job.fold.train)} slides train, {len(job.fold.tune)} tune "
-        f"({job.fold.origin}); features from {job.folder}"
-    )
-    _announce_left_out(job.left_out, job.encoder)
-    if job.done is not None:
-        console.note("this training is done already, and is not repeated")
-
-
-def _announce_left_out(left_out: Mapping[str, list[str]], encoder: EncoderRecord) -> None:
-    for reason, slides in left_out.items():
-        shown = ", ".join(slides[:3]) + (", …" if len(slides) > 3 else "")
-        console.note(f"left out, {len(slides)} {reason}: {shown}")
-    for text in encoder.notes:
-        console.note(text)
-
-
-def _summarise(job: TrainingJob, records: Iterable[EpochRecord]) -> None:
-    from hvit_cli.training.epochs import best_epoch
-
-    best = best_epoch(list(records))
-    if best is not None:
-        kappa = None if best.tune_kappa is None else f"{best.tune_kappa:.4f}"
-        console.say_table(
-            ("model", "attention", "best epoch", "tune kappa", "tune loss", "tune MAE", "slides"),
-            [
-                (
-                    job.request.out,
-                    job.name,
-                    best.epoch,
-                    kappa or "undefined",
-                    f"{best.tune_loss:.4f}",
-                    f"{best.tune_mae:.3f}",
-                    f"{len(job.fold.train)} + {len(job.fold.tune)}",
-                )
-            ],
-        )
