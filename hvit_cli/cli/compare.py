@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from hvit_cli.training.bootstrap import Interval
     from hvit_cli.training.comparison import Comparison
 
-_TABLES, _INTERVALS = "Tables", "Interval"
+_TABLES, _INTERVALS = "Tables", "Intervals"
 
 
 def _option(panel: str, *names: str, text: str) -> Any:
@@ -43,36 +43,19 @@ def compare(
     attention_b: Annotated[
         str | None, _option(_TABLES, "--attention-b", text="Take masked or plain rows from B.")
     ] = None,
-    id_column: Annotated[
-        str | None, _option(_TABLES, "--id-column", text="Heading of the slide ids.")
-    ] = None,
-    prediction_column: Annotated[
-        str | None,
-        _option(_TABLES, "--prediction-column", text="Heading of the predicted grades."),
-    ] = None,
-    score_column: Annotated[
-        str | None, _option(_TABLES, "--score-column", text="Heading of the unrounded scores.")
-    ] = None,
-    label_column: Annotated[
-        str | None, _option(_TABLES, "--label-column", text="Heading of the labels.")
-    ] = None,
+    id_column: options.IdColumn = None,
+    prediction_column: options.PredictionColumn = None,
+    score_column: options.ScoreColumn = None,
+    label_column: options.LabelColumn = None,
     fold_column: Annotated[
         str | None, _option(_TABLES, "--fold-column", text="Heading of the folds.")
     ] = None,
-    grades: Annotated[
-        int, _option(_TABLES, "--grades", text="Number of classes; labels run from 0.")
-    ] = 6,
+    grades: options.ClassCount = 6,
     allow_missing: Annotated[
         bool, _option(_TABLES, "--allow-missing", text="Compare the slides that both graded.")
     ] = False,
-    group_column: Annotated[
-        list[str] | None,
-        _option(_INTERVALS, "--group-column", text="Column whose equal values are drawn together."),
-    ] = None,
-    group_table: Annotated[
-        list[Path] | None,
-        _option(_INTERVALS, "--group-table", text="Table of groups that are drawn together."),
-    ] = None,
+    group_column: options.GroupColumn = None,
+    group_table: options.GroupTable = None,
     folds: Annotated[
         Path | None,
         _option(_INTERVALS, "--folds", text="Table of hvit split, whose groups are drawn."),

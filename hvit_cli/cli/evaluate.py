@@ -36,22 +36,11 @@ def evaluate(
         Path | None,
         typer.Option("-o", "--out", help="Folder for the numbers (JSON) and figures (PNG)."),
     ] = None,
-    id_column: Annotated[
-        str | None, _option(_TABLES, "--id-column", text="Heading of the slide ids.")
-    ] = None,
-    prediction_column: Annotated[
-        str | None,
-        _option(_TABLES, "--prediction-column", text="Heading of the predicted grades."),
-    ] = None,
-    score_column: Annotated[
-        str | None, _option(_TABLES, "--score-column", text="Heading of the unrounded scores.")
-    ] = None,
-    label_column: Annotated[
-        str | None, _option(_TABLES, "--label-column", text="Heading of the labels.")
-    ] = None,
-    grades: Annotated[
-        int, _option(_TABLES, "--grades", text="Number of classes; labels run from 0.")
-    ] = 6,
+    id_column: options.IdColumn = None,
+    prediction_column: options.PredictionColumn = None,
+    score_column: options.ScoreColumn = None,
+    label_column: options.LabelColumn = None,
+    grades: options.ClassCount = 6,
     model: Annotated[
         str | None, _option(_TABLES, "--model", text="Judge the rows of this model.")
     ] = None,
@@ -81,14 +70,8 @@ def evaluate(
         str | None,
         _option(_PARTS, "--set", text="Judge one test set of --folds, all tests, or the folds."),
     ] = None,
-    group_column: Annotated[
-        list[str] | None,
-        _option(_INTERVALS, "--group-column", text="Column whose equal values are drawn together."),
-    ] = None,
-    group_table: Annotated[
-        list[Path] | None,
-        _option(_INTERVALS, "--group-table", text="Table of groups that are drawn together."),
-    ] = None,
+    group_column: options.GroupColumn = None,
+    group_table: options.GroupTable = None,
     draws: Annotated[
         int, _option(_INTERVALS, "--draws", text="Draws of the bootstrap, 0 for no intervals.")
     ] = 2000,

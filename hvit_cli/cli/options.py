@@ -173,6 +173,37 @@ ModelSpacingTolerance = Annotated[
 ]
 
 
+# Tables of predictions and labels, as evaluate and compare read them.
+_TABLES, _INTERVALS = "Tables", "Intervals"
+
+
+def _table_option(panel: str, name: str, text: str) -> Any:
+    return typer.Option(name, help=text, rich_help_panel=panel)
+
+
+IdColumn = Annotated[str | None, _table_option(_TABLES, "--id-column", "Heading of the slide ids.")]
+PredictionColumn = Annotated[
+    str | None, _table_option(_TABLES, "--prediction-column", "Heading of the predicted grades.")
+]
+ScoreColumn = Annotated[
+    str | None, _table_option(_TABLES, "--score-column", "Heading of the unrounded scores.")
+]
+LabelColumn = Annotated[
+    str | None, _table_option(_TABLES, "--label-column", "Heading of the labels.")
+]
+ClassCount = Annotated[
+    int, _table_option(_TABLES, "--grades", "Number of classes; labels run from 0.")
+]
+GroupColumn = Annotated[
+    list[str] | None,
+    _table_option(_INTERVALS, "--group-column", "Column whose equal values are drawn together."),
+]
+GroupTable = Annotated[
+    list[Path] | None,
+    _table_option(_INTERVALS, "--group-table", "Table of groups that are drawn together."),
+]
+
+
 def _listen(verbose: bool) -> bool:
     from hvit_cli.cli.console import listen
 
