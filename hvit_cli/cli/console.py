@@ -58,7 +58,6 @@ def listen(verbose: bool) -> None:
     logger = logging.getLogger("hvit_cli")
     logger.handlers = [_Notes()]
     logger.setLevel(logging.INFO if verbose else logging.WARNING)
-    logger.propagate = False
 
 
 def say_error(error: HvitError) -> None:
