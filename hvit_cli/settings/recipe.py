@@ -33,6 +33,7 @@ def from_recipe(kind: type[S], recipe: dict[str, Any]) -> S:
     Raises:
         SettingsError: An entry is unknown or out of range.
     """
+    # Every settings class is a dataclass, which its type alone does not say.
     known = {field.name: field for field in dataclasses.fields(kind)}  # type: ignore[arg-type]
     unknown = sorted(set(recipe) - set(known))
     if unknown:

@@ -189,6 +189,7 @@ def _slide_features(arrays: dict[str, Any], attributes: dict[str, Any]) -> Slide
         "tissue_mm2",
         "tissue_dropped_mm2",
     )
+    # The type of each field is that of its group of names, which a checker cannot see.
     return SlideFeatures(
         **{name: arrays[name] for name in _FORMS},
         **{name: str(attributes[name]) for name in texts},  # type: ignore[arg-type]
