@@ -9,6 +9,13 @@ from hvit_cli.settings.aggregator import AggregatorSettings, Head
 from hvit_cli.settings.embedding import EmbeddingSettings, EncoderInput, Normalisation
 from hvit_cli.settings.heatmap import Combine, HeatmapSettings, Scale
 from hvit_cli.settings.kinds import Attention, Precision
+from hvit_cli.settings.pretraining import (
+    AugmentationSettings,
+    CropSettings,
+    Level,
+    PretrainingSettings,
+    ProbeSettings,
+)
 from hvit_cli.settings.reading import ReadingSettings
 from hvit_cli.settings.recipe import as_recipe, from_recipe, sentence
 from hvit_cli.settings.tiling import Grid, TilingSettings
@@ -24,16 +31,21 @@ from hvit_cli.settings.training import (
 __all__ = [
     "AggregatorSettings",
     "Attention",
+    "AugmentationSettings",
     "Combine",
+    "CropSettings",
     "EmbeddingSettings",
     "EncoderInput",
     "Grid",
     "Head",
     "HeatmapSettings",
+    "Level",
     "MissingMask",
     "Normalisation",
     "Objective",
     "Precision",
+    "PretrainingSettings",
+    "ProbeSettings",
     "ReadingSettings",
     "Scale",
     "SplitSettings",
