@@ -18,6 +18,7 @@ LAYERS = [
     {"slides"},
     {"tissue", "models", "storage", "heatmaps"},
     {"training"},
+    {"pretraining"},
     {"demo"},
     {"steps"},
     {"engine"},
