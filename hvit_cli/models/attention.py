@@ -17,6 +17,7 @@ from dataclasses import dataclass
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,6 +137,12 @@ class Block(nn.Module):
         dim: Width D.
         num_heads: Heads H.
         mlp_ratio: Width of the MLP's middle over D.
+
+    Attributes:
+        drop_path: How often, in training, a sequence skips the attention, and how often the
+            MLP (stochastic depth); what is added to the others is scaled up to make up for it.
+        checkpointing: Whether, in training, `forward` keeps its input alone and computes the
+            rest again for the gradient.
     """
 
     def __init__(self, dim: int, num_heads: int, mlp_ratio: float = 4.0) -> None:
@@ -144,12 +151,19 @@ class Block(nn.Module):
         self.attn = Attention(dim, num_heads)
         self.norm2 = nn.LayerNorm(dim, eps=1e-6)
         self.mlp = Mlp(dim, round(dim * mlp_ratio))
+        self.drop_path = 0.0
+        self.checkpointing = False
 
     def forward(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
         """(T, D) → (T, D); spans as in `Attention`."""
-        x = x + self.attn(self.norm1(x), spans)
-        out: Tensor = x + self.mlp(self.norm2(x))
-        return out
+        if self.checkpointing and self.training and torch.is_grad_enabled():
+            out: Tensor = checkpoint(self._forward, x, spans, use_reentrant=False)
+            return out
+        return self._forward(x, spans)
+
+    def _forward(self, x: Tensor, spans: Sequence[Span]) -> Tensor:
+        x = x + self._kept(self.attn(self.norm1(x), spans), spans)
+        return x + self._kept(self.mlp(self.norm2(x)), spans)
 
     def forward_cls(self, x: Tensor, spans: Sequence[Span]) -> tuple[Tensor, list[Tensor]]:
         """(T, D) → the first token of each sequence (ΣB, D) of `forward`, and its attention.
@@ -158,9 +172,21 @@ class Block(nn.Module):
         depends on them.
         """
         update, attentions = self.attn.forward_cls(self.norm1(x), spans)
-        cls = first_tokens(x, spans) + update
-        cls = cls + self.mlp(self.norm2(cls))
+        one = [Span(sequences=span.sequences, length=1) for span in spans]
+        cls = first_tokens(x, spans) + self._kept(update, one)
+        cls = cls + self._kept(self.mlp(self.norm2(cls)), one)
         return cls, attentions
+
+    def _kept(self, update: Tensor, spans: Sequence[Span]) -> Tensor:
+        """What is added to each token: 0 in the sequences that skip this part."""
+        if not self.training or not self.drop_path:
+            return update
+        kept = 1 - self.drop_path
+        scales = []
+        for span in spans:
+            drawn = update.new_empty(span.sequences, 1).bernoulli_(kept).div_(kept)
+            scales.append(drawn.expand(-1, span.length).reshape(-1, 1))
+        return update * _join(scales)
 
 
 def run_packed(
@@ -200,6 +226,23 @@ def run_blocks(
     span = Span(sequences=x.shape[0], length=x.shape[1], visible=visible)
     cls, (attention,) = run_packed(blocks, x.flatten(0, 1), [span])
     return cls, attention
+
+
+def set_drop_path(blocks: nn.ModuleList, rate: float) -> None:
+    """Lets blocks be skipped in training: never the first, `rate` of sequences the last.
+
+    In between the rate rises evenly from block to block, as in DINO.
+    """
+    for number, block in enumerate(blocks):
+        assert isinstance(block, Block)
+        block.drop_path = rate * number / max(len(blocks) - 1, 1)
+
+
+def set_checkpointing(blocks: nn.ModuleList, wanted: bool) -> None:
+    """Lets blocks keep little in training and compute twice; the last, for CLS, keeps little."""
+    for block in blocks:
+        assert isinstance(block, Block)
+        block.checkpointing = wanted
 
 
 def first_tokens(x: Tensor, spans: Sequence[Span]) -> Tensor:

@@ -6,7 +6,15 @@ import pytest
 import torch
 from timm.models.vision_transformer import Block as TimmBlock
 
-from hvit_cli.models.attention import Attention, Block, Span, run_blocks, run_packed
+from hvit_cli.models.attention import (
+    Attention,
+    Block,
+    Span,
+    run_blocks,
+    run_packed,
+    set_checkpointing,
+    set_drop_path,
+)
 
 
 def drawn(seed: int, *shape: int) -> torch.Tensor:
@@ -101,3 +109,59 @@ def test_sequences_of_different_length_in_one_row_do_not_know_each_other() -> No
     torch.testing.assert_close(together, torch.cat([cls for cls, _ in alone]))
     for a, (_, b) in zip(attentions, alone, strict=True):
         torch.testing.assert_close(a, b)
+
+
+def two_blocks(rate: float) -> torch.nn.ModuleList:
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        blocks = torch.nn.ModuleList([Block(24, 3), Block(24, 3), Block(24, 3)]).double()
+    set_drop_path(blocks, rate)
+    return blocks
+
+
+def test_stochastic_depth_rises_evenly_and_is_absent_outside_training() -> None:
+    blocks = two_blocks(0.4)
+    assert [block.drop_path for block in blocks] == pytest.approx([0, 0.2, 0.4])
+    assert not [name for name in blocks.state_dict() if "drop" in name]
+    x = drawn(9, 4, 7, 24)
+    wanted = run_blocks(two_blocks(0.0).train(), x)[0]
+    assert torch.equal(run_blocks(blocks.eval(), x)[0], wanted)
+    assert not torch.equal(run_blocks(blocks.train(), x)[0], wanted)
+
+
+def test_stochastic_depth_skips_whole_sequences_and_keeps_the_expectation() -> None:
+    """An update of 1 everywhere: each sequence gets 0 or 1 / kept, equal over its tokens."""
+    block = Block(24, 3).double().train()
+    block.drop_path = 0.25
+    for layer in (block.attn.proj, block.mlp.fc2):
+        torch.nn.init.zeros_(layer.weight)
+        torch.nn.init.zeros_(layer.bias)
+    torch.nn.init.ones_(block.attn.proj.bias)
+    spans = [Span(sequences=4000, length=2), Span(sequences=2000, length=5)]
+    x = torch.zeros(18000, 24, dtype=torch.float64)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        out = block(x, spans).detach()
+        cls = block.forward_cls(x, spans)[0].detach()
+    short, long = out[:8000].view(4000, 2, 24), out[8000:].view(2000, 5, 24)
+    for part in (short, long):
+        assert torch.equal(part, part[:, :1, :1].expand_as(part))
+        assert set(part.unique().tolist()) == {0.0, 1 / 0.75}
+        assert float(part.mean()) == pytest.approx(1, abs=4 * math.sqrt(1 / 3 / len(part)))
+    assert cls.shape == (6000, 24)
+    assert float(cls.mean()) == pytest.approx(1, abs=4 * math.sqrt(1 / 3 / 6000))
+
+
+def test_checkpointing_changes_neither_output_nor_gradients() -> None:
+    x = drawn(10, 5, 7, 24)
+    found = []
+    for wanted in (False, True):
+        blocks = two_blocks(0.5).train()
+        set_checkpointing(blocks, wanted)
+        with torch.random.fork_rng():
+            torch.manual_seed(4)
+            cls = run_blocks(blocks, x)[0]
+            gradients = torch.autograd.grad(cls.sin().sum(), list(blocks.parameters()))
+        found.append((cls, *gradients))
+    for plain, checkpointed in zip(*found, strict=True):
+        assert torch.equal(plain, checkpointed)
