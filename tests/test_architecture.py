@@ -19,6 +19,7 @@ LAYERS = [
     {"tissue", "models", "storage", "heatmaps"},
     {"training"},
     {"pretraining"},
+    {"attribution"},
     {"demo"},
     {"steps"},
     {"engine"},

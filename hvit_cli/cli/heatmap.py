@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, cast, get_args
 
 import typer
 
@@ -11,14 +11,17 @@ from hvit_cli.cli import console, options
 from hvit_cli.settings import (
     EmbeddingSettings,
     HeatmapSettings,
+    MapKind,
+    MapLevel,
     ReadingSettings,
     Scale,
     TissueSettings,
+    Unit,
     sentence,
 )
 
+_MAP = "Map"
 _PICTURE = "Picture"
-COMBINE = {"region": "region", "region×slide": "region×slide", "regionxslide": "region×slide"}
 
 
 def heatmap(
@@ -47,21 +50,33 @@ def heatmap(
     exclude: options.Exclude = None,
     head: Annotated[
         int | None,
-        typer.Option("--head", help=sentence(HeatmapSettings, "head"), rich_help_panel=_PICTURE),
+        typer.Option("--head", help=sentence(HeatmapSettings, "head"), rich_help_panel=_MAP),
     ] = HeatmapSettings.head,
-    scale: Annotated[
-        Scale,
-        typer.Option("--scale", help=sentence(HeatmapSettings, "scale"), rich_help_panel=_PICTURE),
-    ] = HeatmapSettings.scale,
-    combine: Annotated[
+    map_kind: Annotated[
+        MapKind,
+        typer.Option("--map", help=sentence(HeatmapSettings, "map"), rich_help_panel=_MAP),
+    ] = HeatmapSettings.map,
+    level: Annotated[
         str,
         typer.Option(
-            "--combine",
-            help=sentence(HeatmapSettings, "combine"),
-            metavar="[region|region×slide]",
-            rich_help_panel=_PICTURE,
+            "--level",
+            help=sentence(HeatmapSettings, "level") + " An x does for ×.",
+            metavar=f"[{'|'.join(get_args(MapLevel))}]",
+            rich_help_panel=_MAP,
         ),
-    ] = HeatmapSettings.combine,
+    ] = HeatmapSettings.level,
+    unit: Annotated[
+        Unit,
+        typer.Option("--unit", help=sentence(HeatmapSettings, "unit"), rich_help_panel=_MAP),
+    ] = HeatmapSettings.unit,
+    gamma: Annotated[
+        float | None,
+        typer.Option("--gamma", help=sentence(HeatmapSettings, "gamma"), rich_help_panel=_MAP),
+    ] = HeatmapSettings.gamma,
+    scale: Annotated[
+        Scale | None,
+        typer.Option("--scale", help=sentence(HeatmapSettings, "scale"), rich_help_panel=_MAP),
+    ] = HeatmapSettings.scale,
     colour_map: Annotated[
         str,
         typer.Option(
@@ -125,16 +140,13 @@ def heatmap(
     verbose: options.Verbose = False,
 ) -> None:
     """Draw where the model looked over the slide; what it could not see stays clear."""
-    from hvit_cli.errors import UsageError
-
-    if combine not in COMBINE:
-        raise UsageError(
-            "no such combination", where="--combine", found=combine, wanted="region or region×slide"
-        )
     settings = HeatmapSettings(
+        map=map_kind,
+        level=cast(MapLevel, level.replace("x", "×")),  # checked at birth
+        unit=unit,
+        gamma=gamma,
         head=head,
         scale=scale,
-        combine=COMBINE[combine],  # type: ignore[arg-type] # the keys were just checked
         colour_map=colour_map,
         opacity=opacity,
         max_px=max_px,

@@ -5,30 +5,66 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from hvit_cli.heatmaps.maps import PatchMap
-from hvit_cli.settings import HeatmapSettings
+from hvit_cli.settings import GRADE_MAPS, HeatmapSettings
 
 NOT_FOR_DIAGNOSIS = "Not for diagnosis."
+
+# What is shared out at each level, and among what.
+_SHARES = {
+    "region": ("attention", "within region"),
+    "slide": ("attention to the region", "across the slide"),
+    "patch": ("attention to the token", "within patch"),
+    "region×slide": ("attention × weight of region", "across the slide"),
+    "patch×region": ("attention, patch × region", "within region"),
+    "patch×region×slide": ("attention, patch × region × slide", "across the slide"),
+}
+_UNITS = {
+    "patch": "patch",
+    "block": "block of 3×3 patches",
+    "region": "region",
+    "component": "piece of tissue",
+}
 
 
 def colour_label(settings: HeatmapSettings, heads: int) -> str:
     """What the numbers of the colour bar are.
 
     Args:
-        settings: Scale, head, and whether regions are weighted.
+        settings: Map, level, scale and head.
         heads: Attention heads of the region Transformer.
     """
+    if settings.map in GRADE_MAPS:
+        return _grade_points(settings)
     which = f"mean of {heads} heads" if settings.head is None else f"head {settings.head}"
-    if settings.combine == "region":
-        what, among = "attention", "within region"
-    else:
-        what, among = "attention × weight of region", "across the slide"
+    what, among = _SHARES[settings.level]
+    if settings.map == "rollout":
+        what, which = what.replace("attention", "attention rollout"), "mean of heads"
+    if settings.level == "slide":
+        which = ""
+    if settings.gamma is not None:
+        which = f"{which}, γ {settings.gamma:g}"
     text = {
         "relative": f"{what}, relative {among} (1 = uniform)",
         "rank": f"{what}, rank in the slide (share of seen patches below)",
         "minmax": f"{what}, stretched between the slide's lowest and highest",
         "raw": f"{what}, raw weight {among}",
-    }[settings.scale]
-    return f"{text}, {which}"
+    }[settings.shown_scale]
+    return f"{text}, {which}" if which else text
+
+
+def _grade_points(settings: HeatmapSettings) -> str:
+    what = {
+        "contribution": f"change of the score by this {_UNITS[settings.unit]}",
+        "single": "score of a slide with this patch alone",
+        "gradient": "gradient × attention",
+        "integrated": "integrated gradients",
+    }
+    text = what.get(settings.map, settings.map)
+    return {
+        "raw": f"{text}, grade points",
+        "rank": f"{text}, rank in the slide (share of seen patches below)",
+        "minmax": f"{text}, stretched between the slide's lowest and highest",
+    }[settings.shown_scale]
 
 
 def caption(maps: Sequence[PatchMap], settings: HeatmapSettings, spacing_um_level0: float) -> str:

@@ -14,6 +14,7 @@ from PIL import Image
 from hvit_cli.errors import StorageError, UsageError
 from hvit_cli.heatmaps.maps import PatchMap, relative
 from hvit_cli.heatmaps.render import RgbImage
+from hvit_cli.settings import GRADE_MAPS
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
 SCORES_SCHEMA = 1
@@ -125,7 +126,7 @@ def write_scores(
         prefix = "" if i == 0 else f"{key}_"
         arrays |= {
             f"{prefix}raw": raw.value,
-            f"{prefix}relative": relative(raw),
+            **({} if raw.quantity in GRADE_MAPS else {f"{prefix}relative": relative(raw)}),
             f"{prefix}scaled": scaled_maps[key].value,
             f"{prefix}visible": raw.visible,
             f"{prefix}patch_xy_level0": raw.patch_xy_level0,

@@ -1,7 +1,7 @@
-"""From attention to one number per patch: raw, relative, rank or minmax.
+"""One number per patch, and on which scale: raw, relative, rank or minmax.
 
 Letters: M regions of a slide, K patches of a region, P rows (patches that have one), H heads.
-Everything here is numpy arrays in and out; where the attention came from is not asked.
+Everything here is numpy arrays in and out; where the numbers came from is not asked.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import numpy as np
 import numpy.typing as npt
 
 from hvit_cli.errors import UsageError
-from hvit_cli.settings import Attention, Scale
+from hvit_cli.settings import GRADE_MAPS, Attention, MapKind, MapLevel, Scale
 
 Within = Literal["region", "slide"]
 
 # Float32 softmax weights that should add up to 1 may miss it by about this much.
 _SUM_TOLERANCE = 1e-3
 # Two relative values closer than this differ by float noise alone and share one rank.
-_SAME_DECIMALS = 6
+SAME_DECIMALS = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,6 +34,11 @@ class PatchMap:
         slide_id: The slide.
         attention: How the model looked: masked or plain.
         within: Among which patches the values can be compared, those of a region or all.
+        level: Of which level of the model, or product of levels. At level slide all patches of
+            a region hold the region's value.
+        quantity: What the values are.
+        signed: Whether 0 is neutral: a value says by how much the score rises or falls.
+        unit_label: What a raw value is, in words for a colour bar.
         region_xy_level0: (M, 2) int64 top-left corners of the regions.
         region_level0: Side of a region in level-0 pixels, not rounded.
         patch_level0: Side of a patch in level-0 pixels, not rounded.
@@ -59,6 +64,10 @@ class PatchMap:
     background_below: float
     visible: npt.NDArray[np.bool_]
     value: npt.NDArray[np.float64]
+    level: MapLevel = "region"
+    quantity: MapKind = "attention"
+    signed: bool = False
+    unit_label: str = "attention"
 
     def __post_init__(self) -> None:
         rows = len(self.patch_xy_level0)
@@ -151,7 +160,7 @@ def across_slide(region_map: PatchMap, slide_attention: npt.NDArray[np.floating]
     if weight.shape != (len(region_map.region_xy_level0),):
         raise ValueError(f"slide attention of shape {weight.shape}")
     value = region_map.value * weight[region_map.region_index]
-    return dataclasses.replace(region_map, within="slide", value=value)
+    return dataclasses.replace(region_map, within="slide", level="region×slide", value=value)
 
 
 def relative(raw: PatchMap) -> npt.NDArray[np.float64]:
@@ -160,7 +169,15 @@ def relative(raw: PatchMap) -> npt.NDArray[np.float64]:
     Within a region: attention × visible patches of the region ÷ (1 − what CLS and registers
     keep). The divisor is computed as the sum over the visible patches, which is the same number
     without the cancellation. Within a slide (region × slide) the slide takes the region's place.
+    At level slide it is the region's weight × the number of regions.
+
+    Raises:
+        ValueError: The map is signed, so that its values are no shares of anything.
     """
+    if raw.signed:
+        raise ValueError(f"{raw.quantity} is signed and has no relative scale")
+    if raw.level == "slide":
+        return np.where(raw.visible, raw.value * len(raw.region_xy_level0), np.nan)
     group = raw.region_index if raw.within == "region" else np.zeros_like(raw.region_index)
     group, value = group[raw.visible], raw.value[raw.visible]
     groups = len(raw.region_xy_level0) + 1
@@ -194,12 +211,18 @@ def rescale(raw: PatchMap, scale: Scale) -> PatchMap:
 
     `rank` and `minmax` order the slide's visible patches by their *relative* attention: raw
     weights are larger wherever a region has fewer visible patches, whatever the model thinks.
+    Values in grade points are ordered as they are.
+
+    Raises:
+        ValueError: A signed map on another scale than raw, or grade points on the relative one.
     """
+    seen_raw = np.where(raw.visible, raw.value, np.nan)
     if scale == "raw":
-        value = np.where(raw.visible, raw.value, np.nan)
-        return dataclasses.replace(raw, value=value)
-    value = relative(raw)
+        return dataclasses.replace(raw, value=seen_raw)
+    if raw.quantity in GRADE_MAPS and (raw.signed or scale == "relative"):
+        raise ValueError(f"{raw.quantity} has no {scale} scale")
+    value = seen_raw if raw.quantity in GRADE_MAPS else relative(raw)
     if scale != "relative":
-        seen = value[raw.visible].round(_SAME_DECIMALS)
+        seen = value[raw.visible].round(SAME_DECIMALS)
         value[raw.visible] = rank(seen) if scale == "rank" else minmax(seen)
     return dataclasses.replace(raw, value=value)

@@ -155,7 +155,7 @@ def _draw_panel(
     else:
         shown = ~panel.patch_map.background if settings.tissue_only else None
         values = stitch(panel.patch_map, frame, shown=shown, smooth=settings.smooth)
-        limits = colour_range(settings.scale, maps, settings.colour_range)
+        limits = colour_range(settings.shown_scale, maps, settings.colour_range)
         table = colour_table(settings.colour_map)
         picture = paint(slide, values, table, limits, settings.opacity)
         if settings.outline:
@@ -177,7 +177,7 @@ def _words(
     em: int,
     layout: Layout | None = None,
 ) -> FigureText:
-    limits = colour_range(settings.scale, maps, settings.colour_range)
+    limits = colour_range(settings.shown_scale, maps, settings.colour_range)
     bar = ColourBar(
         label=colour_label(settings, facts.heads),
         table=colour_table(settings.colour_map),

@@ -17,6 +17,9 @@ RgbImage = npt.NDArray[np.uint8]
 SAFE_COLOUR_MAPS = ("viridis", "cividis", "inferno", "magma", "plasma")
 """Readable with every kind of colour blindness, and in grey."""
 
+LINE = (90, 90, 90)
+"""Colour of the borders of regions."""
+
 _COLOURS = 256
 _BAND_ROWS = 128
 # Weights of red, green and blue in luminance (ITU-R BT.601).
@@ -56,6 +59,10 @@ def colour_range(
         return asked
     if scale == "relative":
         return (0.0, 3.0)
+    if scale == "raw" and any(m.signed for m in maps):
+        # 0 in the middle of the colours, whatever the values.
+        largest = max(np.abs(m.value[m.visible]).max(initial=0) for m in maps)
+        return (-(float(largest) or 1.0), float(largest) or 1.0)
     if scale == "raw":
         largest = max((m.value[m.visible].max(initial=0) for m in maps), default=0.0)
         return (0.0, float(largest) or 1.0)
@@ -117,30 +124,62 @@ def region_boxes_px(patch_map: PatchMap, frame: PictureFrame) -> npt.NDArray[np.
     )
 
 
-def mask_in_frame(mask: npt.NDArray[np.uint8], frame: PictureFrame) -> npt.NDArray[np.bool_]:
-    """(h, w) tissue of the slide at the picture's pixels, by the mask pixel at their centre."""
-    width, height = frame.size_px
-    row = ((np.arange(height) + 0.5) * (mask.shape[0] / height)).astype(np.intp)
-    column = ((np.arange(width) + 0.5) * (mask.shape[1] / width)).astype(np.intp)
-    return np.asarray(mask[np.ix_(row, column)] > 0)
+def mask_in_frame(
+    mask: npt.NDArray[np.uint8],
+    frame: PictureFrame,
+    slide_level0: tuple[int, int],
+    rows_px: tuple[int, int] | None = None,
+) -> npt.NDArray[np.bool_]:
+    """(h, w) tissue of the slide at the picture's pixels, by the mask pixel at their centre.
+
+    Args:
+        mask: (h, w) tissue mask of the whole slide.
+        frame: The picture.
+        slide_level0: (width, height) of the slide in level-0 pixels.
+        rows_px: First row and end of the rows wanted; nothing gives all.
+    """
+    top, bottom = (0, frame.size_px[1]) if rows_px is None else rows_px
+    row = _mask_pixel(frame.centres_level0(top, bottom, 1), slide_level0[1], mask.shape[0])
+    column = _mask_pixel(frame.centres_level0(0, frame.size_px[0], 0), slide_level0[0], mask.shape[1])
+    tissue = mask[np.ix_(np.maximum(row, 0), np.maximum(column, 0))] > 0
+    return np.asarray(tissue & (row >= 0)[:, None] & (column >= 0)[None])
+
+
+def _mask_pixel(
+    centre_level0: npt.NDArray[np.float64], side_level0: int, side_px: int
+) -> npt.NDArray[np.intp]:
+    """The mask pixel that holds each position, -1 outside the slide."""
+    index = np.floor(centre_level0 * (side_px / side_level0)).astype(np.intp)
+    return np.where((index >= 0) & (index < side_px), index, -1)
 
 
 def dropped_tissue(
-    tissue: npt.NDArray[np.bool_], boxes_px: npt.NDArray[np.int64]
+    tissue: npt.NDArray[np.bool_], boxes_px: npt.NDArray[np.int64], top_px: int = 0
 ) -> npt.NDArray[np.bool_]:
-    """(h, w) tissue that lies in no region and that the model therefore never saw."""
+    """(h, w) tissue that lies in no region and that the model therefore never saw.
+
+    Args:
+        tissue: (h, w) tissue at the rows of the picture from `top_px` on.
+        boxes_px: (M, 4) regions in picture pixels.
+        top_px: Row of the picture at which `tissue` begins.
+    """
     dropped = tissue.copy()
     for left, top, right, bottom in boxes_px.tolist():
-        dropped[top:bottom, left:right] = False
+        dropped[max(top - top_px, 0) : max(bottom - top_px, 0), left:right] = False
     return dropped
 
 
-def hatch(picture: RgbImage, where: npt.NDArray[np.bool_], step_px: int) -> RgbImage:
-    """Draws diagonal lines, `step_px` apart, over the pixels of `where`."""
+def hatch(
+    picture: RgbImage, where: npt.NDArray[np.bool_], step_px: int, top_px: int = 0
+) -> RgbImage:
+    """Draws diagonal lines, `step_px` apart, over the pixels of `where`.
+
+    `top_px` is the row of the whole picture at which these rows begin.
+    """
     hatched = picture.copy()
     thick = max(1, step_px // 6)
     row, column = np.nonzero(where)
-    stripe = (row + column) % step_px
+    stripe = (row + top_px + column) % step_px
     dark, light = stripe < thick, (stripe >= thick) & (stripe < 2 * thick)
     hatched[row[dark], column[dark]] = (40, 40, 40)
     # A light line beside the dark one keeps the hatching visible on dark tissue.
@@ -148,14 +187,37 @@ def hatch(picture: RgbImage, where: npt.NDArray[np.bool_], step_px: int) -> RgbI
     return hatched
 
 
-def outline(picture: RgbImage, boxes_px: npt.NDArray[np.int64], thick_px: int) -> RgbImage:
-    """Draws the border of every region, inside its own pixels."""
+def outline(
+    picture: RgbImage, boxes_px: npt.NDArray[np.int64], thick_px: int, top_px: int = 0
+) -> RgbImage:
+    """Draws the border of every region, inside its own pixels.
+
+    `top_px` is the row of the whole picture at which these rows begin.
+    """
     drawn = picture.copy()
     for left, top, right, bottom in boxes_px.tolist():
-        box = drawn[top:bottom, left:right]
-        for edge in (box[:thick_px], box[-thick_px:], box[:, :thick_px], box[:, -thick_px:]):
-            edge[...] = (90, 90, 90)
+        high, wide = min(thick_px, bottom - top), min(thick_px, right - left)
+        for first, end, x0, x1 in (
+            (top, top + high, left, right),
+            (bottom - high, bottom, left, right),
+            (top, bottom, left, left + wide),
+            (top, bottom, right - wide, right),
+        ):
+            drawn[max(first - top_px, 0) : max(end - top_px, 0), x0:x1] = LINE
     return drawn
+
+
+def tissue_border(tissue: npt.NDArray[np.bool_], thick_px: int) -> npt.NDArray[np.bool_]:
+    """(h, w) tissue pixels less than `thick_px` from a pixel without tissue, both axes alike."""
+    inside = tissue.copy()
+    for _ in range(thick_px):
+        kept = inside.copy()
+        kept[1:] &= inside[:-1]
+        kept[:-1] &= inside[1:]
+        kept[:, 1:] &= inside[:, :-1]
+        kept[:, :-1] &= inside[:, 1:]
+        inside = kept
+    return tissue & ~inside
 
 
 def mask_picture(tissue: npt.NDArray[np.bool_]) -> RgbImage:

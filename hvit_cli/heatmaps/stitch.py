@@ -16,15 +16,17 @@ from hvit_cli.heatmaps.maps import PatchMap
 
 @dataclass(frozen=True, kw_only=True)
 class PictureFrame:
-    """A picture of the whole slide: its size, and the slide's.
+    """A picture of the slide, or of a rectangle of it.
 
     Attributes:
         size_px: (width, height) of the picture.
-        size_level0: (width, height) of the slide in level-0 pixels.
+        size_level0: (width, height) of what it shows, in level-0 pixels.
+        origin_level0: Top-left corner (x, y) of what it shows.
     """
 
     size_px: tuple[int, int]
-    size_level0: tuple[int, int]
+    size_level0: tuple[float, float]
+    origin_level0: tuple[float, float] = (0.0, 0.0)
 
     @property
     def level0_per_px(self) -> tuple[float, float]:
@@ -43,9 +45,15 @@ class PictureFrame:
             edge_level0: Positions along x (axis 0) or y (axis 1).
             axis: 0 for x, 1 for y.
         """
-        edge_px = np.asarray(edge_level0, np.float64) / self.level0_per_px[axis]
+        inside_level0 = np.asarray(edge_level0, np.float64) - self.origin_level0[axis]
+        edge_px = inside_level0 / self.level0_per_px[axis]
         first = np.ceil(edge_px - 0.5).astype(np.int64)
         return np.clip(first, 0, self.size_px[axis])
+
+    def centres_level0(self, first_px: int, end_px: int, axis: int) -> npt.NDArray[np.float64]:
+        """Level-0 positions of the centres of the picture pixels from `first_px` to `end_px`."""
+        pixels = np.arange(first_px, end_px)
+        return (pixels + 0.5) * self.level0_per_px[axis] + self.origin_level0[axis]
 
 
 def _next_edge(
@@ -106,38 +114,55 @@ def stitch(
     Returns:
         (height, width) float32; NaN where nothing is painted.
     """
-    width, height = frame.size_px
-    raster = np.full((height, width), np.nan, np.float32)
-    paint = patch_map.visible if shown is None else patch_map.visible & shown
-    x_level0, y_level0 = patch_edges_level0(patch_map)
-    x_px, y_px = frame.px_from_level0(x_level0, 0), frame.px_from_level0(y_level0, 1)
-    order = np.argsort(patch_map.region_index, kind="stable")
-    bounds = np.searchsorted(
-        patch_map.region_index[order], np.arange(len(patch_map.region_xy_level0) + 1)
-    )
-    for m in range(len(patch_map.region_xy_level0)):
-        rows = order[bounds[m] : bounds[m + 1]]
-        rows = rows[paint[rows]]
-        if not len(rows):
-            continue
-        grid = np.full((patch_map.side, patch_map.side), np.nan)
-        grid.flat[patch_map.patch_index[rows]] = patch_map.value[rows]
-        x, y = x_px[m], y_px[m]
-        cells = np.repeat(np.repeat(grid, np.diff(y), axis=0), np.diff(x), axis=1)
-        if smooth:
-            cells = _smoothed(
-                grid, cells, _centres(frame, y, 1), _centres(frame, x, 0), y_level0[m], x_level0[m]
-            )
-        target = raster[y[0] : y[-1], x[0] : x[-1]]
-        np.copyto(target, cells.astype(np.float32), where=~np.isnan(cells))
-    return raster
+    stitcher = Stitcher(patch_map, frame, shown=shown, smooth=smooth)
+    return stitcher.band(0, frame.size_px[1])
 
 
-def _centres(
-    frame: PictureFrame, edge_px: npt.NDArray[np.int64], axis: int
-) -> npt.NDArray[np.float64]:
-    pixels = np.arange(edge_px[0], edge_px[-1])
-    return (pixels + 0.5) * frame.level0_per_px[axis]
+class Stitcher:
+    """Paints a map band by band, so that no raster of the whole picture is needed.
+
+    The arguments are those of `stitch`.
+    """
+
+    def __init__(
+        self,
+        patch_map: PatchMap,
+        frame: PictureFrame,
+        *,
+        shown: npt.NDArray[np.bool_] | None = None,
+        smooth: bool = False,
+    ) -> None:
+        self._frame, self._smooth = frame, smooth
+        painted = patch_map.visible if shown is None else patch_map.visible & shown
+        self._x_level0, self._y_level0 = patch_edges_level0(patch_map)
+        self._x_px = frame.px_from_level0(self._x_level0, 0)
+        self._y_px = frame.px_from_level0(self._y_level0, 1)
+        regions, side = len(patch_map.region_xy_level0), patch_map.side
+        self._grids = np.full((regions, side, side), np.nan)
+        row, column = np.divmod(patch_map.patch_index[painted], side)
+        self._grids[patch_map.region_index[painted], row, column] = patch_map.value[painted]
+        self._any = ~np.isnan(self._grids).all(axis=(1, 2))
+
+    def band(self, top_px: int, bottom_px: int) -> npt.NDArray[np.float32]:
+        """(bottom - top, width) float32 rows of the raster; NaN where nothing is painted."""
+        raster = np.full((bottom_px - top_px, self._frame.size_px[0]), np.nan, np.float32)
+        inside = self._any & (self._y_px[:, 0] < bottom_px) & (self._y_px[:, -1] > top_px)
+        for m in np.flatnonzero(inside):
+            grid, x = self._grids[m], self._x_px[m]
+            y = np.clip(self._y_px[m], top_px, bottom_px)
+            cells = np.repeat(np.repeat(grid, np.diff(y), axis=0), np.diff(x), axis=1)
+            if self._smooth:
+                cells = _smoothed(
+                    grid,
+                    cells,
+                    self._frame.centres_level0(y[0], y[-1], 1),
+                    self._frame.centres_level0(x[0], x[-1], 0),
+                    self._y_level0[m],
+                    self._x_level0[m],
+                )
+            target = raster[y[0] - top_px : y[-1] - top_px, x[0] : x[-1]]
+            np.copyto(target, cells.astype(np.float32), where=~np.isnan(cells))
+        return raster
 
 
 def _tent(

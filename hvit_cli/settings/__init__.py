@@ -7,7 +7,14 @@ plain dictionary that is stored with results. Nothing here imports anything heav
 
 from hvit_cli.settings.aggregator import AggregatorSettings, Head
 from hvit_cli.settings.embedding import EmbeddingSettings, EncoderInput, Normalisation
-from hvit_cli.settings.heatmap import Combine, HeatmapSettings, Scale
+from hvit_cli.settings.heatmap import (
+    GRADE_MAPS,
+    HeatmapSettings,
+    MapKind,
+    MapLevel,
+    Scale,
+    Unit,
+)
 from hvit_cli.settings.kinds import Attention, Precision
 from hvit_cli.settings.pretraining import (
     AugmentationSettings,
@@ -29,10 +36,10 @@ from hvit_cli.settings.training import (
 )
 
 __all__ = [
+    "GRADE_MAPS",
     "AggregatorSettings",
     "Attention",
     "AugmentationSettings",
-    "Combine",
     "CropSettings",
     "EmbeddingSettings",
     "EncoderInput",
@@ -40,6 +47,8 @@ __all__ = [
     "Head",
     "HeatmapSettings",
     "Level",
+    "MapKind",
+    "MapLevel",
     "MissingMask",
     "Normalisation",
     "Objective",
@@ -54,6 +63,7 @@ __all__ = [
     "TilingSettings",
     "TissueSettings",
     "TrainingSettings",
+    "Unit",
     "as_recipe",
     "from_recipe",
     "sentence",

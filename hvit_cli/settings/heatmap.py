@@ -4,26 +4,48 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from hvit_cli.settings.checks import is_share, require
 
 Scale = Literal["relative", "rank", "minmax", "raw"]
-Combine = Literal["region", "region×slide"]
+MapKind = Literal["attention", "rollout", "contribution", "single", "gradient", "integrated"]
+MapLevel = Literal["region", "slide", "patch", "region×slide", "patch×region", "patch×region×slide"]
+Unit = Literal["patch", "block", "region", "component"]
+
+SIGNED_MAPS: tuple[MapKind, ...] = ("contribution", "gradient", "integrated")
+"""Maps whose values say by how much the score rises or falls: 0 is neutral."""
+
+GRADE_MAPS: tuple[MapKind, ...] = (*SIGNED_MAPS, "single")
+"""Maps in grade points, on one scale across the slide."""
+
+_LEVELS: dict[MapKind, tuple[MapLevel, ...]] = {
+    "attention": get_args(MapLevel),
+    "rollout": ("region", "slide", "region×slide"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
 class HeatmapSettings:
     """What a heatmap shows and how it is painted."""
 
+    map: MapKind = "attention"
+    """What is shown: attention, rollout, contribution, single, gradient or integrated."""
+
+    level: MapLevel = "region"
+    """Level of the attention: region (its patches), slide, patch (its tokens), or a product."""
+
+    unit: Unit = "patch"
+    """What a contribution leaves out: patch, block (3×3), region, or tissue component."""
+
+    gamma: float | None = None
+    """Weight of fine-tuned levels in a product, 0-1; frozen ones get the rest. Nothing: plain."""
+
     head: int | None = None
     """Attention head to show, 0 first; nothing averages all."""
 
-    scale: Scale = "relative"
-    """relative (1 is uniform within a region), rank, minmax or raw."""
-
-    combine: Combine = "region"
-    """Attention within each region, or that times the region's weight in the slide."""
+    scale: Scale | None = None
+    """relative (1 is uniform), rank, minmax, raw; nothing: raw for grade points, else relative."""
 
     colour_map: str = "viridis"
     """Matplotlib colour map."""
@@ -46,7 +68,18 @@ class HeatmapSettings:
     colour_range: tuple[float, float] | None = None
     """Ends of the colours; nothing takes 0-3 for relative, 0 to the largest for raw, else 0-1."""
 
+    @property
+    def shown_scale(self) -> Scale:
+        """The scale asked for, or the one that suits the map."""
+        return self.scale or ("raw" if self.map in GRADE_MAPS else "relative")
+
+    @property
+    def signed(self) -> bool:
+        """Whether 0 is neutral: the colours diverge from it."""
+        return self.map in SIGNED_MAPS
+
     def __post_init__(self) -> None:
+        self._require_sense()
         require(is_share(self.opacity), "opacity", self.opacity, "from 0 to 1")
         require(
             isinstance(self.max_px, int) and 320 <= self.max_px <= 65500,
@@ -63,3 +96,50 @@ class HeatmapSettings:
                 self.colour_range,
                 "two numbers, the lower first",
             )
+
+    def _require_sense(self) -> None:
+        """Refuses combinations of map, level, unit, head, γ and scale that mean nothing."""
+        levels = _LEVELS.get(self.map, ("region",))
+        require(self.level in levels, "level", self.level, f"{', '.join(levels)} with {self.map}")
+        require(
+            self.unit == "patch" or self.map == "contribution",
+            "unit",
+            self.unit,
+            "patch, or the map contribution",
+        )
+        with_head = (self.map, self.level) in {
+            ("attention", "region"),
+            ("attention", "region×slide"),
+            ("attention", "patch"),
+            ("gradient", "region"),
+        }
+        require(
+            self.head is None or with_head,
+            "head",
+            self.head,
+            "none: this map is not one of attention heads, or of heads of two networks",
+        )
+        require(
+            self.gamma is None or (is_share(self.gamma) and "×" in self.level),
+            "gamma",
+            self.gamma,
+            "from 0 to 1, with a product of levels",
+        )
+        require(
+            self.gamma is None or self.map == "attention",
+            "gamma",
+            self.gamma,
+            "none: only attention is a product of levels",
+        )
+        require(
+            self.scale is None or self.scale == "raw" or not self.signed,
+            "scale",
+            self.scale,
+            f"raw: {self.map} is signed, and 0 must stay 0",
+        )
+        require(
+            self.scale != "relative" or self.map not in GRADE_MAPS,
+            "scale",
+            self.scale,
+            f"raw, rank or minmax: {self.map} is no share of a whole",
+        )

@@ -47,6 +47,6 @@ def attention_map(
         visible=grading.visible,
         value=raw,
     )
-    if settings.combine == "region":
+    if settings.level == "region":
         return region_map
     return across_slide(region_map, grading.slide_attention)

@@ -120,7 +120,7 @@ class HeatmapPainter:
             model.attention: attention_map(features, grading, model.attention, self.settings)
             for model, grading in zip(self.models, gradings, strict=True)
         }
-        scaled = {kind: rescale(one, self.settings.scale) for kind, one in raw.items()}
+        scaled = {kind: rescale(one, self.settings.shown_scale) for kind, one in raw.items()}
         figure = self._figure(entry, reading, features, verdicts, scaled)
         with whole_file(picture) as temporary:
             write_picture(temporary, figure)

@@ -21,7 +21,12 @@ def app() -> typer.Typer:
 @pytest.mark.parametrize(
     ("options", "line"),
     [
-        (["--combine", "both"], "--combine: no such combination; found both"),
+        (["--level", "both"], "--level: the setting level is out of range; found 'both'"),
+        (["--map", "single", "--scale", "relative"], "--scale: the setting scale is out of range"),
+        (["--map", "contribution", "--head", "1"], "--head: the setting head is out of range"),
+        (["--map", "rollout", "--level", "patch"], "--level: the setting level is out of range"),
+        (["--unit", "block"], "--unit: the setting unit is out of range; found 'block'"),
+        (["--gamma", "0.5"], "--gamma: the setting gamma is out of range; found 0.5"),
         (["--size", "10"], "--size: the setting size is out of range; found 10"),
         (["--opacity", "2"], "--opacity: the setting opacity is out of range; found 2.0"),
         (["--colour-range", "3", "1"], "--colour-range: the setting colour_range is out of range"),

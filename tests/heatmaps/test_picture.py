@@ -136,14 +136,14 @@ def test_a_watermark_is_faint_grey_and_whole_on_long_thin_panels() -> None:
     assert not changed[[0, -1]].any()
 
 
-@pytest.mark.parametrize("combine", ["region", "region×slide"])
+@pytest.mark.parametrize("level", ["region", "region×slide"])
 @pytest.mark.parametrize("scale", ["relative", "rank", "minmax", "raw"])
-def test_labels_name_scale_and_head(scale, combine) -> None:
-    label = colour_label(HeatmapSettings(scale=scale, combine=combine), 6)
+def test_labels_name_scale_and_head(scale, level) -> None:
+    label = colour_label(HeatmapSettings(scale=scale, level=level), 6)
     assert label.endswith("mean of 6 heads")
-    assert ("weight of region" in label) == (combine == "region×slide")
+    assert ("weight of region" in label) == (level == "region×slide")
     assert colour_label(HeatmapSettings(scale=scale, head=4), 6).endswith("head 4")
-    if scale == "relative" and combine == "region":
+    if scale == "relative" and level == "region":
         assert "within region (1 = uniform)" in label
 
 

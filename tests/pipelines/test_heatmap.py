@@ -274,7 +274,7 @@ def test_a_head_shows_that_head_and_combining_weighs_regions(
         "0": {"head": 0},
         "1": {"head": 1},
         "2": {"head": 2},
-        "both": {"combine": "region×slide"},
+        "both": {"level": "region×slide"},
     }.items():
         file = tmp_path / f"{name}.npz"
         run([slide], scores=file, settings=HeatmapSettings(max_px=400, **changes))  # type: ignore[arg-type]
