@@ -78,7 +78,7 @@ def heatmap(
         typer.Option("--scale", help=sentence(HeatmapSettings, "scale"), rich_help_panel=_MAP),
     ] = HeatmapSettings.scale,
     colour_map: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--colour-map", help=sentence(HeatmapSettings, "colour_map"), rich_help_panel=_PICTURE
         ),
@@ -92,6 +92,27 @@ def heatmap(
             rich_help_panel=_PICTURE,
         ),
     ] = None,
+    percentile: Annotated[
+        tuple[float, float] | None,
+        typer.Option(
+            "--percentile",
+            help=sentence(HeatmapSettings, "percentile"),
+            metavar="LOW HIGH",
+            rich_help_panel=_PICTURE,
+        ),
+    ] = None,
+    threshold: Annotated[
+        float | None,
+        typer.Option(
+            "--threshold", help=sentence(HeatmapSettings, "threshold"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.threshold,
+    highlight: Annotated[
+        float | None,
+        typer.Option(
+            "--highlight", help=sentence(HeatmapSettings, "highlight"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.highlight,
     opacity: Annotated[
         float,
         typer.Option(
@@ -120,6 +141,12 @@ def heatmap(
             "--outline", help=sentence(HeatmapSettings, "outline"), rich_help_panel=_PICTURE
         ),
     ] = HeatmapSettings.outline,
+    contour: Annotated[
+        bool,
+        typer.Option(
+            "--contour", help=sentence(HeatmapSettings, "contour"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.contour,
     region_px: options.ModelRegionPx = None,
     patch_px: options.ModelPatchPx = None,
     spacing_um: options.ModelSpacingUm = None,
@@ -154,6 +181,10 @@ def heatmap(
         smooth=smooth,
         outline=outline,
         colour_range=colour_range,
+        percentile=percentile,
+        threshold=threshold,
+        highlight=highlight,
+        contour=contour,
     )
 
     from hvit_cli.pipelines.heatmap import heatmap as run

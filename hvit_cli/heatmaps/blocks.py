@@ -70,7 +70,8 @@ class ColourBar:
         label: What the values are.
         table: (256, 3) uint8 colours, lowest value first.
         limits: Values at both ends.
-        clipped: Whether values lie above the upper end, which then reads "≥".
+        clipped: Whether values lie below the lower end, which then reads "≤", and above the
+            upper one ("≥").
         opacity: Opacity of the colours in the panels.
         em_px: Height of the letters.
     """
@@ -78,7 +79,7 @@ class ColourBar:
     label: str
     table: RgbImage
     limits: tuple[float, float]
-    clipped: bool
+    clipped: tuple[bool, bool]
     opacity: float
     em_px: int
 
@@ -112,8 +113,10 @@ class ColourBar:
         values = np.linspace(low, high, (4 if thirds else 5) if bar_px > 12 * self.em_px else 2)
         for share, value in zip(np.linspace(0, 1, len(values)), values, strict=True):
             text = f"{value:.3g}"
-            if share == 1 and self.clipped:
+            if share == 1 and self.clipped[1]:
                 text = f"≥ {text}"
+            if share == 0 and self.clipped[0]:
+                text = f"≤ {text}"
             x = left + round(share * (bar_px - 1))
             pen.line((x, top, x, top + self.em_px // 4), fill=FAINT_INK)
             wide = font.getlength(text)
@@ -181,7 +184,7 @@ class Key:
         em_px: Height of the letters.
     """
 
-    kind: Literal["hatched", "tissue", "region"]
+    kind: Literal["hatched", "tissue", "region", "line"]
     text: str
     em_px: int
 
@@ -199,8 +202,10 @@ class Key:
     def draw(self, image: Image.Image, left: int, top: int, width_px: int) -> None:
         """Draws swatch and text."""
         wide, high = round(self.em_px * 1.8), self.em_px
-        grey = 150 if self.kind != "region" else 255
+        grey = 150 if self.kind in ("hatched", "tissue") else 255
         swatch = np.full((high, wide, 3), grey, np.uint8)
+        if self.kind == "line":
+            swatch[high // 2 : high // 2 + max(1, high // 10)] = 20
         if self.kind == "hatched":
             swatch = hatch(swatch, np.ones((high, wide), bool), hatch_step_px(self.em_px))
         y = top + round(self.em_px * 0.15)

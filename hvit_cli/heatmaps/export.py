@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
-from PIL import Image
 
 from hvit_cli.errors import StorageError, UsageError
+from hvit_cli.heatmaps.encode import encode
 from hvit_cli.heatmaps.maps import PatchMap, relative
 from hvit_cli.heatmaps.render import RgbImage
 from hvit_cli.settings import GRADE_MAPS
@@ -90,18 +90,36 @@ def _require_writable(folder: Path) -> None:
         )
 
 
-def write_picture(path: Path, picture: RgbImage) -> None:
-    """Writes a PNG or JPEG to the path given.
+class Drawing(Protocol):
+    """A picture that can be had a few rows at a time."""
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height)."""
+        ...
+
+    def strips(self) -> Iterator[RgbImage]:
+        """(rows, width, 3) from top to bottom."""
+        ...
+
+
+def write_picture(path: Path, drawing: Drawing) -> None:
+    """Writes a PNG or JPEG to the path given, however large, a few rows at a time.
 
     Raises:
         UsageError: The suffix is of another format.
+        StorageError: The file cannot be written.
     """
     kind = picture_format(path)
-    image = Image.fromarray(picture)
-    if kind == "JPEG":
-        image.save(path, kind, quality=92, subsampling=0, optimize=True)
-    else:
-        image.save(path, kind)
+
+    def save(image: Any, name: str) -> None:
+        if kind == "JPEG":
+            # Optimised tables would need a second pass, and so the whole picture in memory.
+            image.jpegsave(name, Q=92, subsample_mode="off", keep="none")
+        else:
+            image.pngsave(name, compression=6, filter="all", keep="none")
+
+    encode(path, drawing.strips(), drawing.size_px, save)
 
 
 def write_scores(

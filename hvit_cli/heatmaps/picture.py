@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
-from PIL import Image
 
 from hvit_cli.errors import UsageError
 from hvit_cli.heatmaps.blocks import (
@@ -18,39 +17,22 @@ from hvit_cli.heatmaps.blocks import (
     Key,
     Paragraph,
     ScaleBar,
-    hatch_step_px,
 )
-from hvit_cli.heatmaps.captions import caption, colour_label
-from hvit_cli.heatmaps.figure import compose, watermarked
+from hvit_cli.heatmaps.captions import NOT_FOR_DIAGNOSIS, caption, colour_label
+from hvit_cli.heatmaps.emphasis import emphasis_in_words
+from hvit_cli.heatmaps.figure import Figure, SlidePixels, Watermark
 from hvit_cli.heatmaps.layout import FigureText, Layout, choose_layout, em_px
 from hvit_cli.heatmaps.maps import PatchMap
+from hvit_cli.heatmaps.panel import Panel, PanelPainter, Scene
 from hvit_cli.heatmaps.render import (
-    RgbImage,
     colour_range,
     colour_table,
     dropped_tissue,
-    hatch,
     mask_in_frame,
-    mask_picture,
-    outline,
-    paint,
     region_boxes_px,
 )
-from hvit_cli.heatmaps.stitch import PictureFrame, stitch
+from hvit_cli.heatmaps.stitch import PictureFrame
 from hvit_cli.settings import HeatmapSettings
-
-
-@dataclass(frozen=True, kw_only=True)
-class Panel:
-    """One panel of a figure.
-
-    Attributes:
-        title: What stands above it.
-        patch_map: Its map, on the figure's scale; nothing shows the tissue mask.
-    """
-
-    title: str
-    patch_map: PatchMap | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,33 +62,53 @@ class Facts:
     notes: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True, kw_only=True)
+class Window:
+    """A rectangle of the slide, in level-0 pixels, shown instead of all of it.
+
+    Attributes:
+        origin_level0: Its top-left corner (x, y).
+        size_level0: Its (width, height).
+    """
+
+    origin_level0: tuple[float, float]
+    size_level0: tuple[float, float]
+
+
 def draw_figure(
     panels: Sequence[Panel],
     facts: Facts,
     mask: npt.NDArray[np.uint8],
-    thumbnail: Callable[[int], RgbImage],
+    pixels: SlidePixels,
     settings: HeatmapSettings,
-) -> RgbImage:
-    """Draws maps over the slide with everything that is needed to read them.
+    window: Window | None = None,
+) -> Figure:
+    """Lays out maps over the slide with everything that is needed to read them.
+
+    Nothing is painted yet: the figure paints itself a few rows at a time, when it is written.
 
     Args:
         panels: At least one of them with a map.
         facts: What to write.
         mask: (h, w) tissue mask of the whole slide, 1 tissue.
-        thumbnail: Gives the slide with its longer side about this many pixels.
+        pixels: Gives the slide's own pixels in a frame, strip by strip.
         settings: Colours, range, size.
+        window: What to show of the slide; nothing shows all of it.
 
     Returns:
-        (height, width, 3) uint8, the longer side `settings.max_px` unless the slide is smaller.
+        A figure whose longer side is `settings.max_px` unless the slide is smaller.
 
     Raises:
-        UsageError: The text alone does not fit in a picture of that size.
+        UsageError: The text alone does not fit in a picture of that size, or the range of
+            colours does not suit the maps.
     """
+    window = window or Window(origin_level0=(0.0, 0.0), size_level0=facts.size_level0)
     maps = [panel.patch_map for panel in panels if panel.patch_map is not None]
     em = em_px(settings.max_px)
-    drop = bool(_dropped(mask, maps[0], facts).any())
+    drop = bool(_dropped(mask, maps[0], facts, window).any())
     draft = _words(panels, maps, facts, settings, drop, facts.spacing_um_level0, em)
-    layout = choose_layout(facts.size_level0, draft, settings.max_px)
+    around = (round(window.size_level0[0]), round(window.size_level0[1]))
+    layout = choose_layout(around, draft, settings.max_px)
     if layout is None:
         raise UsageError(
             "the picture is too small for its text",
@@ -114,53 +116,41 @@ def draw_figure(
             found=settings.max_px,
             hint=f"--size {2 * settings.max_px}",
         )
-    frame = PictureFrame(size_px=layout.panel_px, size_level0=facts.size_level0)
-    slide = _resized(thumbnail(max(layout.panel_px)), layout.panel_px)
-    drawn = [
-        _draw_panel(panel, maps, slide, mask_in_frame(mask, frame), frame, settings, em)
-        for panel in panels
-    ]
-    if facts.watermark:
-        drawn = [watermarked(picture, facts.watermark, em) for picture in drawn]
+    frame = PictureFrame(
+        size_px=layout.panel_px,
+        size_level0=window.size_level0,
+        origin_level0=window.origin_level0,
+    )
+    scene = Scene(
+        maps=maps,
+        mask=mask,
+        slide_level0=facts.size_level0,
+        frame=frame,
+        settings=settings,
+        em_px=em,
+        watermark=Watermark(facts.watermark, em) if facts.watermark else None,
+    )
     um_per_px = facts.spacing_um_level0 * frame.level0_per_px[0]
-    words = _words(panels, maps, facts, settings, drop, um_per_px, em, layout)
-    return compose(drawn, words, layout)
+    return Figure(
+        panels=[PanelPainter(panel, scene) for panel in panels],
+        words=_words(panels, maps, facts, settings, drop, um_per_px, em, layout),
+        layout=layout,
+        frame=frame,
+        pixels=pixels,
+    )
 
 
-def _dropped(mask: npt.NDArray[np.uint8], some: PatchMap, facts: Facts) -> npt.NDArray[np.bool_]:
-    frame = PictureFrame(size_px=mask.shape[::-1], size_level0=facts.size_level0)
-    return dropped_tissue(mask > 0, region_boxes_px(some, frame))
-
-
-def _resized(picture: RgbImage, size_px: tuple[int, int]) -> RgbImage:
-    if picture.shape[1::-1] == size_px:
-        return picture
-    image = Image.fromarray(picture)
-    return np.asarray(image.resize(size_px, Image.Resampling.LANCZOS, reducing_gap=3.0))
-
-
-def _draw_panel(
-    panel: Panel,
-    maps: Sequence[PatchMap],
-    slide: RgbImage,
-    tissue: npt.NDArray[np.bool_],
-    frame: PictureFrame,
-    settings: HeatmapSettings,
-    em: int,
-) -> RgbImage:
-    boxes = region_boxes_px(panel.patch_map or maps[0], frame)
-    line = max(1, em // 24)
-    if panel.patch_map is None:
-        picture = outline(mask_picture(tissue), boxes, line)
-    else:
-        shown = ~panel.patch_map.background if settings.tissue_only else None
-        values = stitch(panel.patch_map, frame, shown=shown, smooth=settings.smooth)
-        limits = colour_range(settings.shown_scale, maps, settings.colour_range)
-        table = colour_table(settings.colour_map)
-        picture = paint(slide, values, table, limits, settings.opacity)
-        if settings.outline:
-            picture = outline(picture, boxes, line)
-    return hatch(picture, dropped_tissue(tissue, boxes), hatch_step_px(em))
+def _dropped(
+    mask: npt.NDArray[np.uint8], some: PatchMap, facts: Facts, window: Window
+) -> npt.NDArray[np.bool_]:
+    """Tissue outside the regions in what is shown, at about the mask's own resolution."""
+    share = [window.size_level0[axis] / facts.size_level0[axis] for axis in (0, 1)]
+    size = (max(1, round(mask.shape[1] * share[0])), max(1, round(mask.shape[0] * share[1])))
+    frame = PictureFrame(
+        size_px=size, size_level0=window.size_level0, origin_level0=window.origin_level0
+    )
+    tissue = mask_in_frame(mask, frame, facts.size_level0)
+    return dropped_tissue(tissue, region_boxes_px(some, frame))
 
 
 def _area(mm2: float) -> str:
@@ -177,26 +167,44 @@ def _words(
     em: int,
     layout: Layout | None = None,
 ) -> FigureText:
-    limits = colour_range(settings.shown_scale, maps, settings.colour_range)
+    limits = colour_range(settings.shown_scale, maps, settings.colour_range, settings.percentile)
     bar = ColourBar(
         label=colour_label(settings, facts.heads),
-        table=colour_table(settings.colour_map),
+        table=colour_table(settings.shown_colour_map),
         limits=limits,
-        clipped=any((m.value[m.visible] > limits[1]).any() for m in maps),
+        clipped=(
+            any((m.value[m.visible] < limits[0]).any() for m in maps),
+            any((m.value[m.visible] > limits[1]).any() for m in maps),
+        ),
         opacity=settings.opacity,
         em_px=em,
     )
     panel_w = layout.panel_px[0] if layout else 10 * em
     scale = ScaleBar(um_per_px=um_per_px, longest_px=min(9 * em, max(1, panel_w // 2)), em_px=em)
-    footer: list[Block] = [Abreast(blocks=[(bar, 36 * em), (scale, 10 * em)], gap_px=2 * em)]
+    coloured = settings.highlight is None and any(panel.shows == "map" for panel in panels)
+    bars: list[tuple[Block, int]] = [(bar, 36 * em)] if coloured else []
+    footer: list[Block] = [Abreast(blocks=[*bars, (scale, 10 * em)], gap_px=2 * em)]
     if drop:
         text = "tissue outside the regions, not looked at"
         if facts.dropped_mm2 is not None:
             text += f" ({_area(facts.dropped_mm2)})"
         footer.append(Key(kind="hatched", text=text, em_px=em))
-    if any(panel.patch_map is None for panel in panels):
+    shown = {panel.shows for panel in panels}
+    if "mask" in shown:
         footer.append(Key(kind="tissue", text="tissue mask; boxes are the regions", em_px=em))
-    said = " ".join((*facts.notes, caption(maps, settings, facts.spacing_um_level0)))
+    elif "regions" in shown or ("map" in shown and settings.outline):
+        footer.append(Key(kind="region", text="region", em_px=em))
+    if "map" in shown and settings.contour:
+        footer.append(Key(kind="line", text="outline of the tissue mask", em_px=em))
+    sentences = [*facts.notes]
+    if "map" in shown:
+        sentences += [
+            emphasis_in_words(maps, settings),
+            caption(maps, settings, facts.spacing_um_level0),
+        ]
+    else:
+        sentences.append(NOT_FOR_DIAGNOSIS)
+    said = " ".join(sentence for sentence in sentences if sentence)
     footer.append(Paragraph(text=said, em_px=em, faint=True))
     header = [
         Paragraph(text=facts.slide_id, em_px=round(em * 1.35), bold=True),

@@ -22,6 +22,9 @@ LINE = (90, 90, 90)
 
 _COLOURS = 256
 _BAND_ROWS = 128
+# What is left of the light, and what is taken of the stain, where a picture is dimmed.
+_DIMMED = 0.45
+_FADED = 0.8
 # Weights of red, green and blue in luminance (ITU-R BT.601).
 _LUMINANCE = np.array([0.299, 0.587, 0.114])
 
@@ -46,26 +49,47 @@ def colour_table(name: str) -> RgbImage:
 
 
 def colour_range(
-    scale: Scale, maps: Sequence[PatchMap], asked: tuple[float, float] | None = None
+    scale: Scale,
+    maps: Sequence[PatchMap],
+    asked: tuple[float, float] | None = None,
+    percentile: tuple[float, float] | None = None,
 ) -> tuple[float, float]:
     """The values at both ends of the colours, one pair for all panels of a figure.
+
+    Where 0 is neutral it is the middle of the colours, whatever the values.
 
     Args:
         scale: The scale the maps are on.
         maps: The maps that will be painted, already on that scale.
         asked: What the user wants, if anything.
+        percentile: Ends at these percentiles of all visible values; of signed maps the second
+            one, of their sizes, counts.
+
+    Raises:
+        UsageError: The range asked for is not symmetric, and a map is signed.
     """
+    signed = any(one.signed for one in maps)
     if asked is not None:
+        if signed and asked[0] != -asked[1]:
+            raise UsageError(
+                "the map is signed, so 0 must be the middle of the colours",
+                where="--colour-range",
+                found=f"{asked[0]:g} {asked[1]:g}",
+                hint=f"--colour-range {-max(map(abs, asked)):g} {max(map(abs, asked)):g}",
+            )
         return asked
+    seen = np.concatenate([np.zeros(0), *(one.value[one.visible] for one in maps)])
+    if signed:
+        upper = 100.0 if percentile is None else percentile[1]
+        largest = float(np.percentile(np.abs(seen), upper)) if len(seen) else 0.0
+        return (-(largest or 1.0), largest or 1.0)
+    if percentile is not None and len(seen):
+        low, high = (float(end) for end in np.percentile(seen, percentile))
+        return (low, high) if low < high else (low, low + 1.0)
     if scale == "relative":
         return (0.0, 3.0)
-    if scale == "raw" and any(m.signed for m in maps):
-        # 0 in the middle of the colours, whatever the values.
-        largest = max(np.abs(m.value[m.visible]).max(initial=0) for m in maps)
-        return (-(float(largest) or 1.0), float(largest) or 1.0)
     if scale == "raw":
-        largest = max((m.value[m.visible].max(initial=0) for m in maps), default=0.0)
-        return (0.0, float(largest) or 1.0)
+        return (0.0, float(seen.max(initial=0)) or 1.0)
     return (0.0, 1.0)
 
 
@@ -109,6 +133,15 @@ def paint(
     return painted
 
 
+def dim(picture: RgbImage, where: npt.NDArray[np.bool_]) -> RgbImage:
+    """Takes light and most of the stain from the pixels of `where`; the others stay exactly."""
+    dimmed = picture.copy()
+    under = picture[where].astype(np.float64)  # (n, 3)
+    under += _FADED * (under @ _LUMINANCE[:, None] - under)
+    dimmed[where] = np.rint(under * _DIMMED).astype(np.uint8)
+    return dimmed
+
+
 def region_boxes_px(patch_map: PatchMap, frame: PictureFrame) -> npt.NDArray[np.int64]:
     """(M, 4) left, top, right, bottom of the regions in picture pixels, ends excluded."""
     low = patch_map.region_xy_level0.astype(np.float64)
@@ -140,7 +173,9 @@ def mask_in_frame(
     """
     top, bottom = (0, frame.size_px[1]) if rows_px is None else rows_px
     row = _mask_pixel(frame.centres_level0(top, bottom, 1), slide_level0[1], mask.shape[0])
-    column = _mask_pixel(frame.centres_level0(0, frame.size_px[0], 0), slide_level0[0], mask.shape[1])
+    column = _mask_pixel(
+        frame.centres_level0(0, frame.size_px[0], 0), slide_level0[0], mask.shape[1]
+    )
     tissue = mask[np.ix_(np.maximum(row, 0), np.maximum(column, 0))] > 0
     return np.asarray(tissue & (row >= 0)[:, None] & (column >= 0)[None])
 

@@ -53,7 +53,7 @@ class PictureFrame:
     def centres_level0(self, first_px: int, end_px: int, axis: int) -> npt.NDArray[np.float64]:
         """Level-0 positions of the centres of the picture pixels from `first_px` to `end_px`."""
         pixels = np.arange(first_px, end_px)
-        return (pixels + 0.5) * self.level0_per_px[axis] + self.origin_level0[axis]
+        return np.asarray((pixels + 0.5) * self.level0_per_px[axis] + self.origin_level0[axis])
 
 
 def _next_edge(

@@ -73,7 +73,7 @@ def heatmap(
     """
     if side_by_side and request.attention is not None:
         raise UsageError("--side-by-side shows both kinds of attention", hint="without --masked")
-    colour_table(settings.colour_map)
+    colour_table(settings.shown_colour_map)
     entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
     targets = _targets(entries, work, out, scores)
     kinds: tuple[Attention | None, ...] = ("masked", "plain") if side_by_side else (None,)

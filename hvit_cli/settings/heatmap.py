@@ -47,8 +47,8 @@ class HeatmapSettings:
     scale: Scale | None = None
     """relative (1 is uniform), rank, minmax, raw; nothing: raw for grade points, else relative."""
 
-    colour_map: str = "viridis"
-    """Matplotlib colour map."""
+    colour_map: str | None = None
+    """Matplotlib colour map; nothing takes viridis, or RdBu_r where 0 is neutral."""
 
     opacity: float = 0.5
     """Opacity of the colours over the slide, 0-1."""
@@ -67,6 +67,23 @@ class HeatmapSettings:
 
     colour_range: tuple[float, float] | None = None
     """Ends of the colours; nothing takes 0-3 for relative, 0 to the largest for raw, else 0-1."""
+
+    percentile: tuple[float, float] | None = None
+    """Ends of the colours as percentiles of the seen patches' values, 0-100."""
+
+    threshold: float | None = None
+    """Colour only values from here on, on the scale shown; the others keep the slide's colours."""
+
+    highlight: float | None = None
+    """Show this share of the seen patches, the highest, in full light, and dim all else."""
+
+    contour: bool = False
+    """Draw the outline of the tissue mask."""
+
+    @property
+    def shown_colour_map(self) -> str:
+        """The colour map asked for, or the one that suits the map."""
+        return self.colour_map or ("RdBu_r" if self.signed else "viridis")
 
     @property
     def shown_scale(self) -> Scale:
@@ -87,6 +104,7 @@ class HeatmapSettings:
             self.max_px,
             "320 to 65500 pixels",
         )
+        self._require_drawable()
         require(self.head is None or self.head >= 0, "head", self.head, "0 or more")
         if self.colour_range is not None:
             low, high = self.colour_range
@@ -142,4 +160,39 @@ class HeatmapSettings:
             "scale",
             self.scale,
             f"raw, rank or minmax: {self.map} is no share of a whole",
+        )
+
+    def _require_drawable(self) -> None:
+        """Refuses ends, thresholds and shares that cannot be drawn, or not together."""
+        if self.percentile is not None:
+            low, high = self.percentile
+            require(
+                0 <= low < high <= 100,
+                "percentile",
+                self.percentile,
+                "two numbers from 0 to 100, the lower first",
+            )
+            require(
+                self.colour_range is None,
+                "percentile",
+                self.percentile,
+                "either this or --colour-range",
+            )
+        require(
+            self.threshold is None or math.isfinite(self.threshold),
+            "threshold",
+            self.threshold,
+            "a number on the scale shown",
+        )
+        require(
+            self.highlight is None or (is_share(self.highlight) and self.highlight > 0),
+            "highlight",
+            self.highlight,
+            "above 0 and at most 1",
+        )
+        require(
+            self.highlight is None or self.threshold is None,
+            "highlight",
+            self.highlight,
+            "either this or --threshold",
         )

@@ -23,7 +23,7 @@ from hvit_cli.slides.decoders.choose import open_decoder
 from hvit_cli.slides.files import slide_id_of
 from hvit_cli.slides.fingerprint import fingerprint
 from hvit_cli.slides.geometry import ReadingPlan, SlideGeometry, plan_reading, source_rectangles
-from hvit_cli.slides.reduction import reduce_area, reduce_strips
+from hvit_cli.slides.reduction import reduce_area, reduced_strips
 from hvit_cli.slides.spacing import SpacingReport, find_spacing
 
 _WHITE = 255
@@ -295,8 +295,17 @@ class Slide:
         scale = min(1.0, max_px / max(width, height))
         return self._whole((max(1, round(width * scale)), max(1, round(height * scale))))[0]
 
-    def _whole(self, size_px: tuple[int, int]) -> tuple[Rgb, tuple[float, float]]:
-        """The whole slide as `size_px` (width, height), from the coarsest level that has them."""
+    def strips(self, size_px: tuple[int, int]) -> Iterator[Rgb]:
+        """The whole slide as `size_px` (width, height), a few rows at a time.
+
+        Read from the coarsest level that has as many pixels. Neither side may be enlarged.
+
+        Yields:
+            (rows, width, 3) RGB from top to bottom, together (height, width, 3).
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
         level = max(
             (
                 i
@@ -305,12 +314,16 @@ class Slide:
             ),
             key=lambda i: self.geometry.downsamples[i],
         )
-        width, height = self.geometry.size_level0
-        level0_per_px = (width / size_px[0], height / size_px[1])
         if size_px == self.geometry.sizes[level]:
-            return np.concatenate(list(self._strips(level))), level0_per_px
-        rgb = reduce_strips(self._strips(level), self.geometry.sizes[level], size_px)
-        return rgb, level0_per_px
+            yield from self._strips(level)
+        else:
+            yield from reduced_strips(self._strips(level), self.geometry.sizes[level], size_px)
+
+    def _whole(self, size_px: tuple[int, int]) -> tuple[Rgb, tuple[float, float]]:
+        """The whole slide as `size_px` (width, height), and level-0 pixels per pixel."""
+        width, height = self.geometry.size_level0
+        rgb = np.concatenate(list(self.strips(size_px)))
+        return rgb, (width / size_px[0], height / size_px[1])
 
     def _strips(self, level: int) -> Iterator[Rgb]:
         width, height = self.geometry.sizes[level]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import cv2
 import numpy as np
@@ -39,12 +39,23 @@ def reduce_strips(
     Returns:
         (height, width, 3) area means, summed in floats and rounded once.
     """
+    return np.concatenate(list(reduced_strips(strips, from_px, to_px)))
+
+
+def reduced_strips(
+    strips: Iterable[npt.NDArray[np.uint8]], from_px: tuple[int, int], to_px: tuple[int, int]
+) -> Iterator[npt.NDArray[np.uint8]]:
+    """As `reduce_strips`, giving rows as soon as they are done: nothing is ever held whole.
+
+    Yields:
+        (rows, width, 3) area means from top to bottom, together of size `to_px`.
+    """
     width, height = to_px
     scale = from_px[1] / height
-    total = np.zeros((height, width * 3), np.float32)
-    top = 0
     step = max(1, _CHUNK_PX // from_px[0])
     wide = np.empty((step, from_px[0], 3), np.float32)
+    # Rows `done` to `done + len(total)` of the output, of which some still lack input.
+    total, done, top = np.zeros((0, width * 3), np.float32), 0, 0
     for strip in strips:
         for start in range(0, len(strip), step):
             rows = min(step, len(strip) - start)
@@ -52,10 +63,22 @@ def reduce_strips(
             narrow = cv2.resize(wide[:rows], (width, rows), interpolation=cv2.INTER_AREA)
             first = min(int(top / scale), height - 1)
             last = min(int(np.ceil((top + rows) / scale)), height)
+            if last - done > len(total):
+                more = np.zeros((last - done - len(total), width * 3), np.float32)
+                total = np.concatenate([total, more])
             weights = _row_weights(first, last, top, rows, scale)
-            total[first:last] += weights @ narrow.reshape(rows, -1)
+            total[first - done : last - done] += weights @ narrow.reshape(rows, -1)
             top += rows
-    return np.clip(np.rint(total), 0, 255).astype(np.uint8).reshape(height, width, 3)
+            # The next input begins in this row of the output: those above it are complete.
+            complete = min(int(top / scale), height - 1) - done
+            if complete > 0:
+                yield _rounded(total[:complete], width)
+                total, done = total[complete:], done + complete
+    yield _rounded(total, width)
+
+
+def _rounded(total: npt.NDArray[np.float32], width: int) -> npt.NDArray[np.uint8]:
+    return np.clip(np.rint(total), 0, 255).astype(np.uint8).reshape(-1, width, 3)
 
 
 def _row_weights(

@@ -10,8 +10,8 @@ from typing import Any
 from hvit_cli import __version__
 from hvit_cli.heatmaps.export import write_picture, write_scores
 from hvit_cli.heatmaps.maps import PatchMap, rescale
-from hvit_cli.heatmaps.picture import Facts, Panel, draw_figure
-from hvit_cli.heatmaps.render import RgbImage
+from hvit_cli.heatmaps.panel import Panel
+from hvit_cli.heatmaps.picture import Facts, draw_figure
 from hvit_cli.settings import (
     Attention,
     EmbeddingSettings,
@@ -121,9 +121,7 @@ class HeatmapPainter:
             for model, grading in zip(self.models, gradings, strict=True)
         }
         scaled = {kind: rescale(one, self.settings.shown_scale) for kind, one in raw.items()}
-        figure = self._figure(entry, reading, features, verdicts, scaled)
-        with whole_file(picture) as temporary:
-            write_picture(temporary, figure)
+        self._write_figure(picture, entry, reading, features, verdicts, scaled)
         if numbers is not None:
             with whole_file(numbers) as temporary:
                 write_scores(temporary, raw, scaled, self._metadata(features, verdicts))
@@ -135,14 +133,15 @@ class HeatmapPainter:
             verdicts=verdicts,
         )
 
-    def _figure(
+    def _write_figure(
         self,
+        picture: Path,
         entry: SlideEntry,
         reading: ReadingSettings,
         features: SlideFeatures,
         verdicts: Sequence[Verdict],
         scaled: Mapping[str, PatchMap],
-    ) -> RgbImage:
+    ) -> None:
         mask, _ = read_mask(self.work.mask(entry.slide_id))
         with open_slide(
             entry.path,
@@ -150,13 +149,15 @@ class HeatmapPainter:
             slide_id=entry.slide_id,
             manifest_spacing_um=entry.spacing_um,
         ) as slide:
-            return draw_figure(
+            figure = draw_figure(
                 _panels(verdicts, scaled),
                 self._facts(features, verdicts),
                 mask.pixels,
-                slide.thumbnail,
+                lambda frame: slide.strips(frame.size_px),
                 self.settings,
             )
+            with whole_file(picture) as temporary:
+                write_picture(temporary, figure)
 
     def _facts(self, features: SlideFeatures, verdicts: Sequence[Verdict]) -> Facts:
         folder = self.models[0].folder

@@ -86,7 +86,7 @@ def test_every_block_stays_in_the_box_that_it_announces(em: int, width: int) -> 
         label="attention, relative within region (1 = uniform), mean of 6 heads",
         table=colour_table("viridis"),
         limits=(0, 3),
-        clipped=True,
+        clipped=(True, True),
         opacity=0.5,
         em_px=em,
     )

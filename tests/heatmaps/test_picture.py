@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +19,9 @@ from hvit_cli.heatmaps.export import (
 )
 from hvit_cli.heatmaps.figure import watermarked
 from hvit_cli.heatmaps.maps import rescale
-from hvit_cli.heatmaps.picture import Facts, Panel, draw_figure
+from hvit_cli.heatmaps.panel import Panel
+from hvit_cli.heatmaps.picture import Facts, draw_figure
+from hvit_cli.heatmaps.stitch import PictureFrame
 from hvit_cli.settings import HeatmapSettings
 
 SIZE = (4000, 2400)
@@ -37,11 +40,33 @@ def facts(**changes: object) -> Facts:
     return Facts(**{**known, **changes})  # type: ignore[arg-type]
 
 
-def thumbnail(longest: int) -> np.ndarray:
+def stripes(size_px: tuple[int, int]) -> np.ndarray:
     """A picture in which no two pixels of a row are alike, so that a shift would show."""
-    width, height = longest, round(longest * SIZE[1] / SIZE[0])
+    width, height = size_px
     column = np.arange(width)[None, :].repeat(height, axis=0)
     return np.stack([column % 251, column // 251 * 40 + 100, column % 7 + 200], -1).astype(np.uint8)
+
+
+def in_strips(picture: np.ndarray, rows: int = 37) -> Iterator[np.ndarray]:
+    return (picture[top : top + rows] for top in range(0, len(picture), rows))
+
+
+def striped(frame: PictureFrame) -> Iterator[np.ndarray]:
+    return in_strips(stripes(frame.size_px))
+
+
+class Whole:
+    """A finished picture, for the writer."""
+
+    def __init__(self, picture: np.ndarray) -> None:
+        self.picture = picture
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        return self.picture.shape[1], self.picture.shape[0]
+
+    def strips(self) -> Iterator[np.ndarray]:
+        return in_strips(self.picture)
 
 
 def find(panel_rows: np.ndarray, figure: np.ndarray) -> tuple[int, int]:
@@ -56,14 +81,15 @@ def find(panel_rows: np.ndarray, figure: np.ndarray) -> tuple[int, int]:
 
 def test_in_the_figure_hidden_patches_show_the_slides_own_pixels(make_map) -> None:
     one = make_map([(800, 400)], patch_level0=400.0, seed=3)
-    figure = draw_figure(
+    drawn = draw_figure(
         [Panel(title="masked", patch_map=rescale(one, "relative"))],
         facts(),
         np.ones((24, 40), np.uint8)[:, :0:-1] * 0,
-        asked := Recorder(),
+        striped,
         HeatmapSettings(max_px=700),
     )
-    slide = asked.given
+    slide = stripes(drawn.frame.size_px)
+    figure = drawn.picture()
     x0, y0 = find(slide[:3, :60], figure)
     height, width = slide.shape[:2]
     panel = figure[y0 : y0 + height, x0 : x0 + width]
@@ -79,16 +105,6 @@ def test_in_the_figure_hidden_patches_show_the_slides_own_pixels(make_map) -> No
     assert (panel[~hidden] != slide[~hidden]).any(axis=-1).mean() > 0.99
 
 
-class Recorder:
-    """Gives a thumbnail and keeps it."""
-
-    given: np.ndarray
-
-    def __call__(self, longest: int) -> np.ndarray:
-        self.given = thumbnail(longest)
-        return self.given
-
-
 @pytest.mark.parametrize("size", [(22400, 4000), (8000, 9000), (2220, 2967)])
 @pytest.mark.parametrize("max_px", [600, 1500])
 def test_figures_have_the_size_that_was_asked_for(make_map, size, max_px: int) -> None:
@@ -100,9 +116,8 @@ def test_figures_have_the_size_that_was_asked_for(make_map, size, max_px: int) -
         Panel(title="masked attention", patch_map=rescale(masked, "relative")),
     ]
 
-    def picture(longest: int) -> np.ndarray:
-        scale = longest / max(size)
-        return np.full((round(size[1] * scale), round(size[0] * scale), 3), 240, np.uint8)
+    def picture(frame: PictureFrame) -> Iterator[np.ndarray]:
+        yield np.full((*frame.size_px[::-1], 3), 240, np.uint8)
 
     figure = draw_figure(
         panels,
@@ -110,7 +125,7 @@ def test_figures_have_the_size_that_was_asked_for(make_map, size, max_px: int) -
         np.ones((50, 50), np.uint8),
         picture,
         HeatmapSettings(max_px=max_px),
-    )
+    ).picture()
     assert max_px - 4 <= max(figure.shape[:2]) <= max_px
     assert figure.dtype == np.uint8
 
@@ -121,7 +136,7 @@ def test_a_picture_too_small_for_its_text_is_a_usage_error(make_map) -> None:
             [Panel(title="masked", patch_map=make_map())],
             facts(verdict="very " * 400),
             np.ones((5, 5), np.uint8),
-            thumbnail,
+            striped,
             HeatmapSettings(max_px=320),
         )
 
@@ -166,8 +181,8 @@ def test_captions_say_what_was_hidden_and_that_it_is_not_for_diagnosis(make_map)
     ("name", "kind"), [("a.png", "PNG"), ("a.JPG", "JPEG"), ("a.jpeg", "JPEG")]
 )
 def test_the_suffix_decides_the_format(tmp_path: Path, name: str, kind: str) -> None:
-    picture = thumbnail(100)
-    write_picture(tmp_path / name, picture)
+    picture = stripes((100, 60))
+    write_picture(tmp_path / name, Whole(picture))
     with Image.open(tmp_path / name) as image:
         assert image.format == kind
         assert image.size == (100, 60)

@@ -129,6 +129,6 @@ def test_hatching_and_outlines_touch_nothing_but_their_own_pixels() -> None:
 
 def test_a_mask_is_read_at_the_centres_of_the_pictures_pixels() -> None:
     mask = np.array([[1, 0], [0, 1]], np.uint8)
-    tissue = mask_in_frame(mask, PictureFrame(size_px=(6, 4), size_level0=(60, 40)))
+    tissue = mask_in_frame(mask, PictureFrame(size_px=(6, 4), size_level0=(60, 40)), (60, 40))
     np.testing.assert_array_equal(tissue, np.kron(mask, np.ones((2, 3))) > 0)
     assert set(np.unique(mask_picture(tissue))) == {150, 255}
