@@ -26,6 +26,7 @@ from hvit_cli.models.local_encoder import (
     DESCRIPTION_FILE,
     WEIGHTS_FILE,
     describe_vit,
+    is_timm_folder,
     load_vit_file,
     load_vit_folder,
 )
@@ -235,10 +236,10 @@ def load_encoder(
     path, source = Path(name), ""
     network: nn.Module
     notes: tuple[str, ...] = ()
-    if path.is_dir() and (path / DESCRIPTION_FILE).is_file():
-        network, spec, notes = load_vit_folder(path)
-    elif path.is_dir() and (path / "config.json").is_file():
+    if path.is_dir() and is_timm_folder(path):
         network, spec = _load_timm(f"local-dir:{path}")
+    elif path.is_dir() and (path / DESCRIPTION_FILE).is_file():
+        network, spec, notes = load_vit_folder(path)
     elif path.is_dir():
         raise ModelError(
             "the folder is no encoder",

@@ -2,7 +2,9 @@
 
 An encoder folder holds `encoder.safetensors` and `encoder.json`. The description tells what
 weights cannot: the number of heads, the normalisation, the spacing, the licence. The same
-dictionary describes the encoder inside a model folder.
+dictionary describes the encoder inside a model folder. A folder in timm's format that hvit
+wrote (`config.json` beside `model.safetensors`) has an `encoder.json` too: what timm's own file
+has no place for, the slides of the pretraining above all.
 """
 
 from __future__ import annotations
@@ -23,21 +25,57 @@ DESCRIPTION_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
 PRETRAINING_SLIDES = "pretraining_slides"
 
-_KIND, _SCHEMA = "hvit-encoder", 1
+TIMM_CONFIG_FILE = "config.json"
+TIMM_WEIGHTS_FILE = "model.safetensors"
+
+_KIND, _TIMM_KIND, _SCHEMA = "hvit-encoder", "hvit-timm-encoder", 1
 _SPEC_FIELDS = ("name", "spacing_um", "mean", "std", "licence", "pretraining")
 
 
 def describe_vit(shape: VitShape, spec: EncoderSpec) -> dict[str, Any]:
     """What `encoder.json` says: plain values from which `read_description` rebuilds both."""
+    return {"kind": _KIND, "schema": _SCHEMA, **dataclasses.asdict(shape), **_facts(spec)}
+
+
+def describe_timm(spec: EncoderSpec) -> dict[str, Any]:
+    """What `encoder.json` says beside timm's `config.json`, which describes the network."""
+    return {"kind": _TIMM_KIND, "schema": _SCHEMA, **_facts(spec)}
+
+
+def is_timm_folder(folder: Path) -> bool:
+    """Whether a folder holds an encoder in timm's format."""
+    return (folder / TIMM_CONFIG_FILE).is_file() and not (folder / WEIGHTS_FILE).is_file()
+
+
+def timm_folder_spec(folder: Path, spec: EncoderSpec) -> EncoderSpec:
+    """What timm says of a folder's encoder, completed by its `encoder.json` where there is one.
+
+    Raises:
+        ModelError: There is one, and it cannot be used.
+    """
+    file = folder / DESCRIPTION_FILE
+    if not file.is_file():
+        return spec
+    description = _read_json(file)
+    _require_kind(description, _TIMM_KIND, file)
+    try:
+        return dataclasses.replace(
+            spec,
+            name=str(description["name"]),
+            spacing_um=description["spacing_um"],
+            licence=str(description["licence"]),
+            pretraining=str(description["pretraining"]),
+            pretraining_slides=tuple(map(str, description[PRETRAINING_SLIDES])),
+        )
+    except (KeyError, TypeError) as error:
+        raise _unusable(file, error) from error
+
+
+def _facts(spec: EncoderSpec) -> dict[str, Any]:
     described = {name: getattr(spec, name) for name in _SPEC_FIELDS}
     if spec.pretraining_slides:
         described[PRETRAINING_SLIDES] = spec.pretraining_slides
-    return {
-        "kind": _KIND,
-        "schema": _SCHEMA,
-        **dataclasses.asdict(shape),
-        **{k: list(v) if isinstance(v, tuple) else v for k, v in described.items()},
-    }
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in described.items()}
 
 
 def read_description(
@@ -48,13 +86,7 @@ def read_description(
     Raises:
         ModelError: The description is not one of an encoder of this version.
     """
-    if (description.get("kind"), description.get("schema")) != (_KIND, _SCHEMA):
-        raise ModelError(
-            "not an encoder description of this version",
-            where=where,
-            found=f"{description.get('kind')} version {description.get('schema')}",
-            wanted=f"{_KIND} version {_SCHEMA}",
-        )
+    _require_kind(description, _KIND, where)
     try:
         shape = VitShape(**{f.name: description[f.name] for f in dataclasses.fields(VitShape)})
         mean, std = (tuple(map(float, description[name])) for name in ("mean", "std"))
@@ -73,11 +105,7 @@ def read_description(
             pretraining_slides=tuple(map(str, description.get(PRETRAINING_SLIDES, ()))),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise ModelError(
-            "the encoder's description cannot be used",
-            where=where,
-            found=f"{type(error).__name__} {error}",
-        ) from error
+        raise _unusable(where, error) from error
     return shape, spec
 
 
@@ -120,7 +148,10 @@ def load_vit_folder(folder: Path) -> tuple[VisionTransformer, EncoderSpec, tuple
     Raises:
         ModelError: As `load_vit_file`, or the description is no JSON object.
     """
-    file = folder / DESCRIPTION_FILE
+    return load_vit_file(folder / WEIGHTS_FILE, _read_json(folder / DESCRIPTION_FILE))
+
+
+def _read_json(file: Path) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -129,4 +160,22 @@ def load_vit_folder(folder: Path) -> tuple[VisionTransformer, EncoderSpec, tuple
         ) from error
     if not isinstance(description, dict):
         raise ModelError("the encoder's description is no JSON object", where=file)
-    return load_vit_file(folder / WEIGHTS_FILE, description)
+    return description
+
+
+def _require_kind(description: Mapping[str, Any], kind: str, where: object) -> None:
+    if (description.get("kind"), description.get("schema")) != (kind, _SCHEMA):
+        raise ModelError(
+            "not an encoder description of this version",
+            where=where,
+            found=f"{description.get('kind')} version {description.get('schema')}",
+            wanted=f"{kind} version {_SCHEMA}",
+        )
+
+
+def _unusable(where: object, error: Exception) -> ModelError:
+    return ModelError(
+        "the encoder's description cannot be used",
+        where=where,
+        found=f"{type(error).__name__} {error}",
+    )

@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from hvit_cli.errors import ModelError
 from hvit_cli.models.encoder_specs import EncoderSpec, Pooling, known_encoder
+from hvit_cli.models.local_encoder import timm_folder_spec
 
 _CACHED = "HF_HUB_OFFLINE=1 if it was downloaded before"
 _LOCAL = "a local weight file or encoder folder with --encoder"
@@ -81,7 +82,10 @@ def load_timm(name: str) -> tuple[TimmEncoder, EncoderSpec]:
         _require_hub(name)
     with _quiet_hub():
         model = _create(name, arguments)
-    return _described(name, model, known)
+    encoder, spec = _described(name, model, known)
+    if name.startswith("local-dir:"):
+        spec = timm_folder_spec(Path(name.removeprefix("local-dir:")), spec)
+    return encoder, spec
 
 
 def _create(name: str, arguments: dict[str, Any]) -> Any:
