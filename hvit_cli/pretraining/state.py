@@ -1,0 +1,74 @@
+"""`training_state.pt`: an unfinished pretraining run, whole, so that it can go on at its step."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import asdict
+from pathlib import Path
+
+import torch
+
+from hvit_cli.errors import DamagedFileError
+from hvit_cli.pretraining.fit import Pretraining
+from hvit_cli.pretraining.records import PretrainingRecord
+from hvit_cli.storage.atomic import whole_file
+from hvit_cli.storage.recipe import Recipe, recipe_text, require_same_recipe
+
+STATE_FILE = "training_state.pt"
+
+_KIND, _SCHEMA = "hvit-pretraining-state", 1
+
+
+def save_pretraining(path: Path, pretraining: Pretraining, recipe: Recipe) -> None:
+    """Writes the state after the last finished step, whole or not at all."""
+    content = {
+        "kind": _KIND,
+        "schema": _SCHEMA,
+        "recipe": recipe_text(recipe),
+        "records": [asdict(record) for record in pretraining.records],
+        **pretraining.state(),
+    }
+    with whole_file(path) as temporary:
+        torch.save(content, temporary)
+
+
+def resume_pretraining(path: Path, pretraining: Pretraining, recipe: Recipe) -> int:
+    """Puts a fresh run where the saved one stopped.
+
+    The file is loaded with `weights_only=True`: nothing in it is executed.
+
+    Returns:
+        Steps that are already done; 0 where there is no such file.
+
+    Raises:
+        RecipeError: The run was started with other settings or slides.
+        DamagedFileError: The file is not what `save_pretraining` wrote.
+    """
+    if not path.is_file():
+        return 0
+    try:
+        content = torch.load(path, map_location="cpu", weights_only=True)
+        if (content["kind"], content["schema"]) != (_KIND, _SCHEMA):
+            raise ValueError(f"{content['kind']} version {content['schema']}")
+        found = json.loads(content["recipe"])
+        records = [PretrainingRecord(**record) for record in content["records"]]
+    # What a damaged archive raises depends on the byte that is wrong.
+    except (
+        RuntimeError,
+        EOFError,
+        ValueError,
+        KeyError,
+        TypeError,
+        OSError,
+        pickle.UnpicklingError,
+    ) as error:
+        raise DamagedFileError(
+            "the saved state of this pretraining cannot be read",
+            where=path,
+            found=str(error).splitlines()[0] if str(error) else type(error).__name__,
+            hint="--overwrite to start from the beginning",
+        ) from error
+    require_same_recipe(path, found, recipe)
+    pretraining.restore(records, content)
+    return pretraining.step
