@@ -115,7 +115,7 @@ class HeatmapPainter:
             StorageError: A file cannot be written.
         """
         gradings = [grader.grade(features, with_attention=True) for grader in self.graders]
-        verdicts = tuple(map(_verdict, self.models, gradings))
+        verdicts = tuple(map(verdict_of, self.models, gradings))
         raw: dict[str, PatchMap] = {
             model.attention: attention_map(features, grading, model.attention, self.settings)
             for model, grading in zip(self.models, gradings, strict=True)
@@ -162,7 +162,7 @@ class HeatmapPainter:
     def _facts(self, features: SlideFeatures, verdicts: Sequence[Verdict]) -> Facts:
         folder = self.models[0].folder
         single = len(verdicts) == 1
-        notes = [_sentence(note) for note in dict.fromkeys(v.note for v in verdicts) if note]
+        notes = [as_sentence(note) for note in dict.fromkeys(v.note for v in verdicts) if note]
         if self.settings.head is not None and verdicts[0].members > 1:
             notes.append(
                 "One head averaged over models that were trained apart: their heads need not match."
@@ -171,7 +171,7 @@ class HeatmapPainter:
             slide_id=features.slide_id,
             size_level0=features.size_level0,
             spacing_um_level0=features.spacing_um_level0,
-            verdict=_in_words(verdicts[0]) if single else "",
+            verdict=in_words(verdicts[0]) if single else "",
             model=f"model: {folder.name}",
             heads=folder.aggregator.region_heads,
             dropped_mm2=features.tissue_dropped_mm2,
@@ -202,7 +202,8 @@ class HeatmapPainter:
         }
 
 
-def _verdict(model: ChosenModel, grading: Grading) -> Verdict:
+def verdict_of(model: ChosenModel, grading: Grading) -> Verdict:
+    """What a grading says, as results tell it."""
     return Verdict(
         attention=model.attention,
         grade=grading.grade,
@@ -214,14 +215,16 @@ def _verdict(model: ChosenModel, grading: Grading) -> Verdict:
     )
 
 
-def _in_words(verdict: Verdict) -> str:
+def in_words(verdict: Verdict) -> str:
+    """Grade and score, with their spread over the members where there are several."""
     words = f"ISUP grade {verdict.grade} · score {verdict.score:.2f}"
     if verdict.score_sd is None:
         return words
     return f"{words} ± {verdict.score_sd:.2f} (SD of {verdict.members} models)"
 
 
-def _sentence(note: str) -> str:
+def as_sentence(note: str) -> str:
+    """A note with a capital and a full stop."""
     return f"{note[:1].upper()}{note[1:]}".rstrip(".") + "."
 
 
@@ -235,7 +238,7 @@ def _panels(verdicts: Sequence[Verdict], scaled: Mapping[str, PatchMap]) -> list
         Panel(title="tissue mask"),
         *(
             Panel(
-                title=f"{verdict.attention} attention: {_in_words(verdict)}",
+                title=f"{verdict.attention} attention: {in_words(verdict)}",
                 patch_map=scaled[verdict.attention],
             )
             for verdict in shown
