@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Protocol, Self
+from typing import Protocol
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class Views(Protocol):
     between a source of crops and the network that reads them.
     """
 
-    def to(self, device: torch.device, *, non_blocking: bool = False) -> Self:
+    def to(self, device: torch.device, *, non_blocking: bool = False) -> Views | Tensor:
         """The same crops on a device."""
         ...
 
