@@ -87,6 +87,23 @@ class Attention(nn.Module):
         out: Tensor = self.proj(_join(parts))
         return out
 
+    def weights(self, x: Tensor, span: Span) -> Tensor:
+        """How much each token of each sequence attends to every other.
+
+        Args:
+            x: (B·N, D) tokens as `forward` gets them.
+            span: Which rows form sequences.
+
+        Returns:
+            (B, H, N, N), rows sum to 1 and are exactly 0 at hidden keys; rows of hidden tokens
+            mean nothing.
+        """
+        q, k, _ = self._heads(self.qkv(x), span).unbind(0)
+        logits: Tensor = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)
+        if span.mask is not None:
+            logits = logits.masked_fill(~span.mask, float("-inf"))
+        return logits.softmax(dim=-1)
+
     def forward_cls(self, x: Tensor, spans: Sequence[Span]) -> tuple[Tensor, list[Tensor]]:
         """Attends from the first token of each sequence alone, and says where it looked.
 
@@ -107,9 +124,10 @@ class Attention(nn.Module):
             logits = (q * self.head_dim**-0.5) @ k.transpose(-2, -1)  # (B, H, 1, N)
             if span.mask is not None:
                 logits = logits.masked_fill(~span.mask, float("-inf"))
-            attention = logits.softmax(dim=-1)
-            parts.append((attention @ v).flatten(1))
-            attentions.append(attention.squeeze(2))
+            # What is returned is what is used, so that a gradient can be asked for by it.
+            attention = logits.softmax(dim=-1).squeeze(2)  # (B, H, N)
+            parts.append((attention.unsqueeze(2) @ v).flatten(1))
+            attentions.append(attention)
         return self.proj(_join(parts)), attentions
 
 

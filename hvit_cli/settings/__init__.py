@@ -9,6 +9,7 @@ from hvit_cli.settings.aggregator import AggregatorSettings, Head
 from hvit_cli.settings.embedding import EmbeddingSettings, EncoderInput, Normalisation
 from hvit_cli.settings.heatmap import (
     GRADE_MAPS,
+    SIGNED_MAPS,
     HeatmapSettings,
     MapKind,
     MapLevel,
@@ -22,6 +23,7 @@ from hvit_cli.settings.pretraining import (
     Level,
     PretrainingSettings,
     ProbeSettings,
+    sizes_of,
 )
 from hvit_cli.settings.reading import ReadingSettings
 from hvit_cli.settings.recipe import as_recipe, from_recipe, sentence
@@ -37,6 +39,7 @@ from hvit_cli.settings.training import (
 
 __all__ = [
     "GRADE_MAPS",
+    "SIGNED_MAPS",
     "AggregatorSettings",
     "Attention",
     "AugmentationSettings",
@@ -67,4 +70,5 @@ __all__ = [
     "as_recipe",
     "from_recipe",
     "sentence",
+    "sizes_of",
 ]
