@@ -192,7 +192,7 @@ def load_region_weights(
         CheckpointError: As `load_aggregator_weights`.
     """
     state, notes = drop_head(state)
-    state = _renamed(state, {"phi.0.": "project."})
+    state = to_our_region_names(state)
     region, settings = aggregator.region_transformer, aggregator.settings
     before = region.pos_embed
     side = _take_position_grid(region, state, "pos_embed", where)
@@ -207,6 +207,11 @@ def load_region_weights(
             settings, position_region_px=_region_px_of_grid(side, settings.patch_px)
         )
     return notes
+
+
+def to_our_region_names(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Names of a region Transformer alone: the original's replaced by ours; others stay."""
+    return _renamed(state, {"phi.0.": "project."})
 
 
 def drop_head(state: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], tuple[str, ...]]:
@@ -251,25 +256,62 @@ def infer_aggregator_settings(
             where=where,
             found=f"{len(absent)} missing: {', '.join(absent)}",
         )
-    registers = state.get("region_transformer.register_tokens")
-    sizes = AggregatorSettings(
-        patch_dim=state[names["project"]].shape[1],
+    start = "region_transformer."
+    rest = AggregatorSettings(
         region_px=region_px,
         patch_px=patch_px,
-        region_dim=state[names["project"]].shape[0],
-        region_depth=_depth(state, "region_transformer.blocks."),
-        region_heads=region_heads,
-        registers=0 if registers is None else registers.shape[1],
         slide_dim=state[names["slide"]].shape[0],
         slide_depth=_depth(state, "slide_transformer.encoder.layers."),
         slide_heads=slide_heads,
         dropout=dropout,
         outputs=state[names["classifier"]].shape[0],
     )
-    learned = grid_side(state[names["pos_embed"]])
+    region = {k.removeprefix(start): v for k, v in state.items() if k.startswith(start)}
+    return infer_region_sizes(region, rest, where=where, region_heads=region_heads)
+
+
+def infer_region_sizes(
+    state: Mapping[str, Tensor],
+    settings: AggregatorSettings,
+    *,
+    where: object = "state dict",
+    region_heads: int | None = None,
+) -> AggregatorSettings:
+    """Settings with the sizes that a region Transformer's weights show.
+
+    Args:
+        state: Name → tensor of a region Transformer alone, under our names.
+        settings: What weights cannot tell: heads, region, patch, and the slide Transformer.
+        where: What to call the source in an error.
+        region_heads: Heads, where not those of `settings`.
+
+    Raises:
+        CheckpointError: The entries that show the sizes are absent.
+        SettingsError: The heads do not divide the width.
+    """
+    absent = [name for name in ("project.weight", "pos_embed") if name not in state]
+    if absent:
+        raise CheckpointError(
+            "these are not the weights of a region Transformer",
+            where=where,
+            found=f"{len(absent)} missing: {', '.join(absent)}",
+        )
+    registers = state.get("register_tokens")
+    sizes = dataclasses.replace(
+        settings,
+        patch_dim=state["project.weight"].shape[1],
+        position_region_px=None,
+        region_dim=state["project.weight"].shape[0],
+        region_depth=_depth(state, "blocks."),
+        region_heads=region_heads or settings.region_heads,
+        registers=0 if registers is None else registers.shape[1],
+    )
+    learned = grid_side(state["pos_embed"])
     if learned == sizes.position_side:
         return sizes
-    return dataclasses.replace(sizes, position_region_px=_region_px_of_grid(learned, patch_px))
+    return dataclasses.replace(
+        sizes, position_region_px=_region_px_of_grid(learned, settings.patch_px)
+    )
 
 
 def _depth(state: Mapping[str, Tensor], start: str) -> int:

@@ -45,17 +45,21 @@ class RegionTransformer(nn.Module):
         """Tokens before the patches: CLS and the registers."""
         return 1 if self.register_tokens is None else 1 + self.register_tokens.shape[1]
 
-    def embed_patches(self, features: Tensor, patch_index: Tensor) -> Tensor:
+    def embed_patches(
+        self, features: Tensor, patch_index: Tensor, side: int | None = None
+    ) -> Tensor:
         """Turns patch features into tokens.
 
         Args:
             features: (…, D).
             patch_index: (…) long, position of each patch in its region, 0 … K-1.
+            side: Patches along one side of a part of a region, within which `patch_index`
+                counts; None means a whole region.
 
         Returns:
             (…, C), the projected features plus their positions.
         """
-        positions = resize_positions(self.pos_embed, self.side)[0, 1:]
+        positions = resize_positions(self.pos_embed, self.side if side is None else side)[0, 1:]
         x: Tensor = self.project(features)
         x = self.act(x)
         return x + positions[patch_index]
