@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from hvit_cli.engine.run import SlideRecord
     from hvit_cli.errors import HvitError
     from hvit_cli.storage.status import StatusRow
+    from hvit_cli.training.bootstrap import Interval
 
 T = TypeVar("T")
 
@@ -187,6 +188,16 @@ def finish(records: Sequence[SlideRecord[Any]]) -> None:
 def number(value: float | None, digits: int) -> str | None:
     """A number with so many decimals; None stays None, an empty cell."""
     return None if value is None else f"{value:.{digits}f}"
+
+
+def interval(measured: Interval, digits: int) -> str:
+    """A number with its interval in brackets, where it has one."""
+    if measured.value is None:
+        return "undefined"
+    text = f"{measured.value:.{digits}f}"
+    if measured.low is None or measured.high is None:
+        return text
+    return f"{text} ({measured.low:.3f}–{measured.high:.3f})"
 
 
 def _plain(value: Any) -> Any:

@@ -11,7 +11,6 @@ from hvit_cli.cli import console, options
 
 if TYPE_CHECKING:
     from hvit_cli.pipelines.evaluate import Evaluation
-    from hvit_cli.training.bootstrap import Interval
     from hvit_cli.training.measures import Measures
 
 _TABLES, _PARTS, _INTERVALS = "Tables", "Parts", "Intervals"
@@ -208,18 +207,9 @@ def _cells(measures: Measures) -> tuple[object, ...]:
     auroc = [] if measures.auroc is None else [f"{measures.auroc:.4f}"]
     return (
         measures.slides,
-        _interval(measures.kappa, 6),
-        _interval(measures.accuracy, 4),
-        _interval(measures.within_one, 4),
-        _interval(measures.mae, 4),
+        console.interval(measures.kappa, 6),
+        console.interval(measures.accuracy, 4),
+        console.interval(measures.within_one, 4),
+        console.interval(measures.mae, 4),
         *auroc,
     )
-
-
-def _interval(interval: Interval, digits: int) -> str:
-    if interval.value is None:
-        return "undefined"
-    text = f"{interval.value:.{digits}f}"
-    if interval.low is None or interval.high is None:
-        return text
-    return f"{text} ({interval.low:.3f}–{interval.high:.3f})"

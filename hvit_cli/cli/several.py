@@ -12,6 +12,7 @@ from typing import Any
 # What may follow the first value of an option.
 _VALUES: dict[str, Callable[[str], bool]] = {
     "--attention": ("masked", "plain").__contains__,
+    "--baseline": ("colour-histogram", "random").__contains__,
     "--fold": str.isdecimal,
 }
 

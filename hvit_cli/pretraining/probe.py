@@ -30,6 +30,7 @@ class ProbeResult:
     Attributes:
         patches: Patches that were told.
         bank: Patches that told them; all patches where groups took turns.
+        in_turns: Whether each group was told by all the others.
         groups: Groups of the patches that were told.
         classes: The labels.
         balanced_accuracy: Mean share of right answers over classes; chance is 1 / classes.
@@ -41,6 +42,7 @@ class ProbeResult:
 
     patches: int
     bank: int
+    in_turns: bool
     groups: int
     classes: tuple[str, ...]
     balanced_accuracy: float
@@ -127,6 +129,7 @@ def probe_features(
     return ProbeResult(
         patches=len(told),
         bank=len(label) if is_bank is None else int(is_bank.sum()),
+        in_turns=is_bank is None,
         groups=len(np.unique(answers.group)),
         classes=patches.table.classes,
         balanced_accuracy=balanced,

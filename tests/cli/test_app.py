@@ -16,6 +16,7 @@ COMMANDS = (
     "encoders",
     "embed",
     "split",
+    "probe",
     "train",
     "predict",
     "evaluate",
