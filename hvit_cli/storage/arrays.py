@@ -9,7 +9,8 @@ written last.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,24 @@ from hvit_cli.storage.atomic import whole_file
 Arrays = dict[str, npt.NDArray[Any]]
 
 
+@dataclass(frozen=True)
+class Blocks:
+    """An array that is written block by block, because it need not fit into memory.
+
+    Attributes:
+        shape: Of the whole array.
+        dtype: Of its elements.
+        blocks: Its consecutive parts along the first axis, yielded while the file is written.
+    """
+
+    shape: tuple[int, ...]
+    dtype: npt.DTypeLike
+    blocks: Iterable[npt.NDArray[Any]]
+
+
 def write_arrays(
     path: Path,
-    arrays: Mapping[str, npt.NDArray[Any]],
+    arrays: Mapping[str, npt.NDArray[Any] | Blocks],
     attributes: Mapping[str, Any],
     array_attributes: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> None:
@@ -39,14 +55,71 @@ def write_arrays(
     """
     with whole_file(path) as temporary, h5py.File(temporary, "w") as file:
         for name, array in arrays.items():
-            contiguous = np.ascontiguousarray(array)
-            dataset = file.create_dataset(name, data=contiguous, track_times=False)
-            dataset.attrs["sha256"] = _checksum(contiguous)
+            if isinstance(array, Blocks):
+                dataset = _write_blocks(file, name, array)
+            else:
+                contiguous = np.ascontiguousarray(array)
+                dataset = file.create_dataset(name, data=contiguous, track_times=False)
+                dataset.attrs["sha256"] = _checksum(contiguous)
             for key, value in (array_attributes or {}).get(name, {}).items():
                 dataset.attrs[key] = value
         for key, value in attributes.items():
             file.attrs[key] = value
         file.attrs["complete"] = True
+
+
+def _write_blocks(file: h5py.File, name: str, array: Blocks) -> h5py.Dataset:
+    dataset = file.create_dataset(name, array.shape, array.dtype, track_times=False)
+    digest, row = hashlib.sha256(), 0
+    for block in array.blocks:
+        contiguous = np.ascontiguousarray(block, array.dtype)
+        dataset[row : row + len(contiguous)] = contiguous
+        digest.update(contiguous.data)
+        row += len(contiguous)
+    if row != array.shape[0]:
+        raise ValueError(f"{row} rows were given of {array.shape[0]}")
+    dataset.attrs["sha256"] = digest.hexdigest()
+    return dataset
+
+
+def map_arrays(path: Path, kind: str, schema: int) -> tuple[Arrays, dict[str, Any]]:
+    """Opens a file that `write_arrays` wrote without reading it: its arrays are memory maps.
+
+    The header and the file's length are checked; the checksums are not, for that would read
+    everything.
+
+    Args:
+        path: The file.
+        kind: The value its attribute `kind` must have.
+        schema: The value its attribute `schema` must have.
+
+    Returns:
+        The arrays by name, read-only, and the file's attributes as Python values.
+
+    Raises:
+        StorageError: There is no such file.
+        DamagedFileError: The file is truncated, of another kind or schema.
+    """
+    if not path.is_file():
+        raise StorageError("no such file", where=path)
+    arrays: Arrays = {}
+    try:
+        with h5py.File(path, "r") as file:
+            attributes = {key: _plain(value) for key, value in file.attrs.items()}
+            _require_header(path, attributes, kind, schema)
+            for name, dataset in file.items():
+                offset = dataset.id.get_offset()
+                if not dataset.size:
+                    arrays[name] = dataset[()]
+                elif offset is None:
+                    raise DamagedFileError("an array is not stored in one piece", where=path)
+                else:
+                    arrays[name] = np.memmap(path, dataset.dtype, "r", offset, dataset.shape)
+    except (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError) as error:
+        raise DamagedFileError(
+            "this HDF5 file cannot be read", where=path, found=str(error) or type(error).__name__
+        ) from error
+    return arrays, attributes
 
 
 def read_arrays(path: Path, kind: str, schema: int) -> tuple[Arrays, dict[str, Any]]:

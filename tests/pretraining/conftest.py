@@ -1,9 +1,11 @@
-"""Pools of patches on small slides written for a test."""
+"""Pools of patches on small slides written for a test, and a pool of coloured noise."""
 
 from __future__ import annotations
 
+import runpy
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,6 +17,12 @@ from hvit_cli.slides.reader import open_slide
 
 SIDE = 32
 WritePool = Callable[..., PatchPool]
+
+
+@pytest.fixture(scope="session")
+def toy() -> SimpleNamespace:
+    """What `toy_source.py` declares; test folders are no packages to import from."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("toy_source.py"))))
 
 
 @pytest.fixture
