@@ -44,6 +44,16 @@ def _size(field: str) -> Any:
     return _setting(field, "--" + field.replace("_", "-"), AggregatorSettings, _NETWORK)
 
 
+def _region_size(field: str) -> Any:
+    """A size that a region checkpoint decides, so that its default is not the last word."""
+    return typer.Option(
+        "--" + field.replace("_", "-"),
+        help=sentence(AggregatorSettings, field),
+        show_default=str(getattr(AggregatorSettings, field)),
+        rich_help_panel=_NETWORK,
+    )
+
+
 def _table(name: str, text: str) -> Any:
     return typer.Option(name, help=text, rich_help_panel=_TABLE)
 
@@ -145,10 +155,20 @@ def train(
         bool, _setting("mean_label_bias", "--mean-label-bias")
     ] = TrainingSettings.mean_label_bias,
     seed: options.Seed = TrainingSettings.seed,
-    region_dim: Annotated[int, _size("region_dim")] = AggregatorSettings.region_dim,
-    region_depth: Annotated[int, _size("region_depth")] = AggregatorSettings.region_depth,
-    region_heads: Annotated[int, _size("region_heads")] = AggregatorSettings.region_heads,
-    registers: Annotated[int, _size("registers")] = AggregatorSettings.registers,
+    region_checkpoint: Annotated[
+        Path | None,
+        typer.Option(
+            "--region-checkpoint",
+            help="Pretrained region Transformer to start from: a folder that hvit pretrain "
+            "--level region wrote, or a region-level DINO snapshot. It decides the sizes.",
+            show_default=False,
+            rich_help_panel=_NETWORK,
+        ),
+    ] = None,
+    region_dim: Annotated[int | None, _region_size("region_dim")] = None,
+    region_depth: Annotated[int | None, _region_size("region_depth")] = None,
+    region_heads: Annotated[int | None, _region_size("region_heads")] = None,
+    registers: Annotated[int | None, _region_size("registers")] = None,
     slide_dim: Annotated[int, _size("slide_dim")] = AggregatorSettings.slide_dim,
     slide_depth: Annotated[int, _size("slide_depth")] = AggregatorSettings.slide_depth,
     slide_heads: Annotated[int, _size("slide_heads")] = AggregatorSettings.slide_heads,
@@ -226,15 +246,22 @@ def train(
                 seed=seed,
             ),
             sizes=AggregatorSettings(
-                region_dim=region_dim,
-                region_depth=region_depth,
-                region_heads=region_heads,
-                registers=registers,
                 slide_dim=slide_dim,
                 slide_depth=slide_depth,
                 slide_heads=slide_heads,
                 dropout=dropout,
             ),
+            region_sizes={
+                name: size
+                for name, size in {
+                    "region_dim": region_dim,
+                    "region_depth": region_depth,
+                    "region_heads": region_heads,
+                    "registers": registers,
+                }.items()
+                if size is not None
+            },
+            region_checkpoint=region_checkpoint,
             id_column=id_column,
             label_column=label_column,
             tune_table=tune,

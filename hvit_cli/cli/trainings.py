@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from hvit_cli.training.encoder_record import EncoderRecord
     from hvit_cli.training.epochs import EpochRecord
+    from hvit_cli.training.region_start import RegionStart
     from hvit_cli.training.workers import Workers
 
 
@@ -91,6 +92,10 @@ def _announce_all(plan: CrossValidation) -> None:
             of = f"fold {number}: " if asked.per_fold else ""
             console.note(f"{of}features from {found.folder}")
             _announce_left_out(found.left_out, found.encoder)
+    paths = {region.checkpoint.path for region in plan.regions.values()}
+    for number, region in plan.regions.items():
+        if len(paths) > 1 or number == plan.numbers[0]:
+            _announce_region(region, f"fold {number}: " if len(paths) > 1 else "")
 
 
 def _announce(job: TrainingJob) -> None:
@@ -99,6 +104,8 @@ def _announce(job: TrainingJob) -> None:
         f"({job.fold.origin}); features from {job.folder}"
     )
     _announce_left_out(job.left_out, job.encoder)
+    if job.region is not None:
+        _announce_region(job.region)
     if job.done is not None:
         console.note("this training is done already, and is not repeated")
 
@@ -108,6 +115,12 @@ def _announce_left_out(left_out: Mapping[str, list[str]], encoder: EncoderRecord
         shown = ", ".join(slides[:3]) + (", …" if len(slides) > 3 else "")
         console.note(f"left out, {len(slides)} {reason}: {shown}")
     for text in encoder.notes:
+        console.note(text)
+
+
+def _announce_region(region: RegionStart, of: str = "") -> None:
+    console.note(f"{of}region Transformer from {region.checkpoint.path}")
+    for text in region.notes:
         console.note(text)
 
 

@@ -17,7 +17,7 @@ from hvit_cli.settings import Attention
 from hvit_cli.training import cohort
 from hvit_cli.training.epochs import EpochRecord
 from hvit_cli.training.fold_table import Folds, read_folds
-from hvit_cli.training.job import TrainingJob, job_of
+from hvit_cli.training.job import TrainingJob, job_of, refuse_region_leaks
 from hvit_cli.training.leaks import refuse_leaks
 from hvit_cli.training.member_predictions import (
     TUNE,
@@ -28,6 +28,7 @@ from hvit_cli.training.member_predictions import (
     write_ensemble,
     write_predictions,
 )
+from hvit_cli.training.region_start import RegionStart, region_start
 from hvit_cli.training.request import TrainingRequest
 from hvit_cli.training.results import Results, summarise
 from hvit_cli.training.results_page import write_results
@@ -46,6 +47,7 @@ class CrossValidationRequest:
         training: What all trainings share, with its table of folds. `{fold}` in the path of
             its features, or in its encoder, stands for the number of the fold: features of an
             encoder per fold. A `*` in such a path stands for what only one folder has there.
+            The path of a region checkpoint may have both.
         attentions: The attention kinds to train.
         folds: Folds to train; all where empty.
         seeds: How many members to train per fold and attention, from the seed upward.
@@ -102,6 +104,7 @@ class CrossValidation:
         folds: The table of folds.
         numbers: The folds that are trained.
         surveys: Features and labels by fold.
+        regions: The pretrained region Transformer to start from by fold, if any.
         members: The trainings, in order.
     """
 
@@ -109,6 +112,7 @@ class CrossValidation:
     folds: Folds
     numbers: tuple[int, ...]
     surveys: dict[int, Survey]
+    regions: dict[int, RegionStart]
     members: tuple[TrainingRequest, ...]
     _done: dict[str, list[MemberPrediction]] = field(default_factory=dict)
 
@@ -191,14 +195,16 @@ def plan_cross_validation(request: CrossValidationRequest) -> CrossValidation:
     assert folds is not None  # The request has a table of folds.
     numbers = request.folds or folds.numbers
     surveys = {k: first or survey(_of_fold(request, k)) for k in numbers}
+    regions = {}
     for number, found in surveys.items():
-        fold = fold_asked(_of_fold(request, number), found)
-        refuse_leaks(
-            found.pretrained_on,
-            {*fold.tune, *folds.test_set_of},
-            where=found.folder,
-            what=f"tune or test fold {number}",
-        )
+        asked = _of_fold(request, number)
+        judged = {*fold_asked(asked, found).tune, *folds.test_set_of}
+        what = f"tune or test fold {number}"
+        refuse_leaks(found.pretrained_on, judged, where=found.folder, what=what)
+        region = region_start(asked, found.header)
+        if region is not None:
+            refuse_region_leaks(region, judged, what)
+            regions[number] = region
         for attention in request.attentions:
             cohort.require_visible_patches(found.headers, attention)
     return CrossValidation(
@@ -206,6 +212,7 @@ def plan_cross_validation(request: CrossValidationRequest) -> CrossValidation:
         folds=folds,
         numbers=numbers,
         surveys=surveys,
+        regions=regions,
         members=tuple(_members(request, numbers)),
     )
 
@@ -229,16 +236,19 @@ def _of_fold(request: CrossValidationRequest, fold: int | None) -> TrainingReque
     training = replace(training, fold=str(fold))
     if training.encoder is not None:
         training = replace(training, encoder=training.encoder.replace(FOLD_PLACE, str(fold)))
+    if training.region_checkpoint is not None:
+        checkpoint = str(training.region_checkpoint).replace(FOLD_PLACE, str(fold))
+        training = replace(training, region_checkpoint=_only(checkpoint, "region checkpoint"))
     if not request.per_fold:
         return training
     return replace(
         training,
-        features=_only(str(training.features).replace(FOLD_PLACE, str(fold))),
+        features=_only(str(training.features).replace(FOLD_PLACE, str(fold)), "folder of features"),
         out=training.out / f"fold{fold}",
     )
 
 
-def _only(pattern: str) -> Path:
+def _only(pattern: str, what: str) -> Path:
     path = Path(pattern)
     if "*" not in pattern:
         return path
@@ -247,7 +257,7 @@ def _only(pattern: str) -> Path:
     if len(found) == 1:
         return found[0]
     raise UsageError(
-        "one folder of features is wanted for a fold",
+        f"one {what} is wanted for a fold",
         where=pattern,
         found=", ".join(map(str, found)) or "none",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from hvit_cli.training.encoder_record import EncoderRecord
 from hvit_cli.training.folds import Fold
 from hvit_cli.training.labels import labels_hash
 from hvit_cli.training.leaks import refuse_leaks
+from hvit_cli.training.region_start import RegionStart, region_start
 from hvit_cli.training.request import TrainingRequest
 from hvit_cli.training.survey import Survey, fold_asked, survey
 
@@ -33,6 +35,7 @@ class TrainingJob:
         left_out: Slides that are not used, by reason.
         model: The model folder as it will be, with the members that stay.
         encoder: The patch encoder, and where its weights are copied from.
+        region: The pretrained region Transformer to start from, if any.
         recipe: What decides the weights.
     """
 
@@ -44,6 +47,7 @@ class TrainingJob:
     left_out: dict[str, list[str]]
     model: ModelFolder
     encoder: EncoderRecord
+    region: RegionStart | None
     recipe: Recipe
 
     @property
@@ -95,6 +99,14 @@ def job_of(request: TrainingRequest, found: Survey) -> TrainingJob:
     fold = fold_asked(request, found)
     refuse_leaks(found.pretrained_on, fold.tune, where=found.folder, what="choose the epoch")
     header = found.header
+    region = region_start(request, header)
+    if region is not None:
+        refuse_region_leaks(region, fold.tune, "choose the epoch")
+    if region is None:
+        # All of these are whole numbers, which their names alone do not say.
+        sizes = replace(request.sizes, **request.region_sizes)  # type: ignore[arg-type]
+    else:
+        sizes = region.sizes
     encoder = found.encoder
     model = ModelFolder(
         path=request.out,
@@ -105,7 +117,7 @@ def job_of(request: TrainingRequest, found: Survey) -> TrainingJob:
         encoder=encoder.identity,
         reading=members.reading_of(header),
         tiling=members.tiling_of(header),
-        aggregator=members.aggregator_of(header, request.sizes, request.task),
+        aggregator=members.aggregator_of(header, sizes, request.task),
         members=(),
         task=request.task,
     )
@@ -128,6 +140,7 @@ def job_of(request: TrainingRequest, found: Survey) -> TrainingJob:
             "tune": labels_hash(fold.tune),
             "encoder": header.encoder_hash,
             "features": recipe8(header.recipe.get("settings", {})),
+            **({} if region is None else {"region_checkpoint": region.sha256}),
         },
     )
     job = TrainingJob(
@@ -139,9 +152,25 @@ def job_of(request: TrainingRequest, found: Survey) -> TrainingJob:
         left_out=dict(found.left_out),
         model=model,
         encoder=encoder,
+        region=region,
         recipe=recipe,
     )
     trained = model.training.get(request.name)
     if trained is not None and not request.overwrite:
         require_same_recipe(request.out, trained["recipe"], recipe)
     return job
+
+
+def refuse_region_leaks(region: RegionStart, judged: Iterable[str], what: str) -> None:
+    """Refuses to judge a model by slides that its region Transformer was pretrained on.
+
+    Raises:
+        LabelError: There are such slides.
+    """
+    refuse_leaks(
+        region.checkpoint.slides,
+        judged,
+        where=region.checkpoint.path,
+        what=what,
+        network="region Transformer",
+    )

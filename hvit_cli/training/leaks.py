@@ -1,7 +1,7 @@
-"""Slides that a patch encoder was trained on must neither tune nor test what is built on it.
+"""Slides that a network was pretrained on must neither tune nor test what is built on it.
 
 An encoder folder's `encoder.json` may list them under `pretraining_slides`; `hvit embed` writes
-the list beside the features that the encoder made.
+the list beside the features that the encoder made. A region Transformer's folder lists its own.
 """
 
 from __future__ import annotations
@@ -34,15 +34,21 @@ def pretraining_slides(features: Path, encoder: str | None) -> frozenset[str]:
 
 
 def refuse_leaks(
-    pretrained_on: Set[str], judged: Iterable[str], *, where: object, what: str
+    pretrained_on: Set[str],
+    judged: Iterable[str],
+    *,
+    where: object,
+    what: str,
+    network: str = "patch encoder",
 ) -> None:
-    """Refuses to judge a model by slides that its patch encoder has seen.
+    """Refuses to judge a model by slides that its pretrained part has seen.
 
     Args:
-        pretrained_on: Slides of the encoder's own training.
+        pretrained_on: Slides of that part's own training.
         judged: Slides that choose the epoch or test.
-        where: The features.
+        where: The features, or the pretrained weights.
         what: What those slides do, such as "tune or test fold 2".
+        network: What was pretrained.
 
     Raises:
         LabelError: There are such slides.
@@ -50,10 +56,10 @@ def refuse_leaks(
     (seen,) = problem("slides", sorted(pretrained_on & set(judged))) or (None,)
     if seen is not None:
         raise LabelError(
-            f"slides that trained the patch encoder would {what}",
+            f"slides that trained the {network} would {what}",
             where=where,
             found=seen,
-            hint="features of an encoder that was trained on this fold's training slides alone",
+            hint=f"a {network} that was trained on this fold's training slides alone",
         )
 
 

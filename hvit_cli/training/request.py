@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +20,11 @@ class TrainingRequest:
         labels: Table of labels.
         out: The model folder.
         settings: How to train.
-        sizes: Sizes of the aggregator; width and region come from the features.
+        sizes: Sizes of the aggregator; width and region come from the features, and those of
+            the region Transformer from its checkpoint where there is one.
+        region_sizes: Sizes of the region Transformer that were asked for by name. They replace
+            those of `sizes`; a checkpoint must have them.
+        region_checkpoint: Folder or file of a pretrained region Transformer to start from.
         id_column: Heading of the slide ids; None guesses.
         label_column: Heading of the labels; None guesses.
         tune_table: Table that names the tuning slides.
@@ -46,6 +51,8 @@ class TrainingRequest:
     out: Path
     settings: TrainingSettings = field(default_factory=TrainingSettings)
     sizes: AggregatorSettings = field(default_factory=AggregatorSettings)
+    region_sizes: Mapping[str, int] = field(default_factory=dict)
+    region_checkpoint: Path | None = None
     id_column: str | None = None
     label_column: str | None = None
     tune_table: Path | None = None

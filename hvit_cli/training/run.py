@@ -8,6 +8,7 @@ from typing import Any
 
 from hvit_cli.errors import DamagedFileError, HvitError, RecipeError
 from hvit_cli.models.device import choose_device
+from hvit_cli.models.loading import load_region_weights
 from hvit_cli.training import members
 from hvit_cli.training.bags import BagReader
 from hvit_cli.training.curves import draw_curves
@@ -47,6 +48,10 @@ def train(
     aggregator = new_aggregator(
         job.model.aggregator, request.settings, list(job.fold.train.values()), request.task
     )
+    if job.region is not None:
+        load_region_weights(
+            aggregator, job.region.checkpoint.weights, where=job.region.checkpoint.path
+        )
     aggregator.to(choose_device(workers.device(request.device)))
     read_bag = BagReader(job.paths, request.settings.attention, request.cache_bytes)
     training = Training(
@@ -122,4 +127,5 @@ def _record(job: TrainingJob) -> dict[str, Any]:
         "train_slides": list(fold.train),
         "tune_slides": list(fold.tune),
         "left_out": job.left_out,
+        **({} if job.region is None else {"region_checkpoint": job.region.record}),
     }
