@@ -102,11 +102,7 @@ def job_of(request: TrainingRequest, found: Survey) -> TrainingJob:
     region = region_start(request, header)
     if region is not None:
         refuse_region_leaks(region, fold.tune, "choose the epoch")
-    if region is None:
-        # All of these are whole numbers, which their names alone do not say.
-        sizes = replace(request.sizes, **request.region_sizes)  # type: ignore[arg-type]
-    else:
-        sizes = region.sizes
+    sizes = request.asked_sizes if region is None else region.sizes
     encoder = found.encoder
     model = ModelFolder(
         path=request.out,

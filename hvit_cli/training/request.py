@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from hvit_cli.errors import UsageError
@@ -79,6 +79,12 @@ class TrainingRequest:
             raise UsageError("--fold-column, or --folds, and --fold belong together")
         if (self.fold or self.folds) is not None and self.tune_table is not None:
             raise UsageError("--tune and --fold both say which slides tune; one of them is enough")
+
+    @property
+    def asked_sizes(self) -> AggregatorSettings:
+        """Sizes of the aggregator where no checkpoint has a say."""
+        # All of these are whole numbers, which their names alone do not say.
+        return replace(self.sizes, **self.region_sizes)  # type: ignore[arg-type]
 
     @property
     def name(self) -> str:
