@@ -23,6 +23,7 @@ from hvit_cli.models.encoder_specs import EncoderSpec
 from hvit_cli.models.local_encoder import (
     DESCRIPTION_FILE,
     WEIGHTS_FILE,
+    is_timm_folder,
     load_vit_file,
     load_vit_folder,
 )
@@ -185,7 +186,7 @@ def _load(initial: str | Path) -> tuple[nn.Module, EncoderSpec, tuple[str, ...]]
     path = Path(initial)
     if path.name == WEIGHTS_FILE and path.with_name(DESCRIPTION_FILE).is_file():
         path = path.parent
-    if (path / DESCRIPTION_FILE).is_file():
+    if (path / DESCRIPTION_FILE).is_file() and not is_timm_folder(path):
         return load_vit_folder(path)
     if path.is_file():
         return load_vit_file(path)
