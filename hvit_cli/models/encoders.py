@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -153,24 +153,33 @@ class PatchEncoder(nn.Module):
         native = self.encoder_input == "native" or (self.encoder_input == "auto" and fits)
         return patch_px if native else self.spec.input_px
 
-    def forward(self, pixels: Tensor) -> Tensor:
-        """Embeds patches.
+    def network_input(self, pixels: Tensor) -> Tensor:
+        """Patches as the network is given them: fitted to its size and normalised.
 
         Args:
             pixels: (n, 3, h, h) uint8, or floats scaled to 0-1, not yet normalised, on the
                 encoder's device.
 
         Returns:
-            (n, D) float32.
+            (n, 3, h', h') float32.
         """
         x = pixels.float() / 255 if pixels.dtype == torch.uint8 else pixels.float()
         size = self.network_px(x.shape[-1])
         if size != x.shape[-1]:
             x = F.interpolate(x, size=(size, size), mode="bicubic", antialias=True).clamp(0, 1)
         mean, std = (x.new_tensor(values)[:, None, None] for values in (self.mean, self.std))
-        x = (x - mean) / std
-        cast = self.precision != "float32"
-        with torch.autocast(x.device.type, _DTYPES[self.precision]) if cast else nullcontext():
+        return (x - mean) / std
+
+    def arithmetic(self) -> AbstractContextManager[object]:
+        """The context in which the network runs: its precision."""
+        if self.precision == "float32":
+            return nullcontext()
+        return torch.autocast(self.device.type, _DTYPES[self.precision])
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """Embeds patches: (n, 3, h, h) as in `network_input` → (n, D) float32."""
+        x = self.network_input(pixels)
+        with self.arithmetic():
             embedded: Tensor = self.network(x)
         return embedded.float()
 
