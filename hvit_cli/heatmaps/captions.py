@@ -85,6 +85,10 @@ def caption(maps: Sequence[PatchMap], settings: HeatmapSettings, spacing_um_leve
             said.append("Glass that the model saw is hidden in this picture (--tissue-only).")
     cell_um = maps[0].patch_level0 * spacing_um_level0
     smoothed = ", smoothed within regions" if settings.smooth else ""
-    said.append(f"Patches of {cell_um:.0f} µm{smoothed}.")
+    if maps[0].grids > 1:
+        several = f"each the mean of those of {maps[0].grids} shifted grids that saw it"
+        said.append(f"Cells of {cell_um:.0f} µm, {several}{smoothed}.")
+    else:
+        said.append(f"Patches of {cell_um:.0f} µm{smoothed}.")
     said.append(f"It shows where attention went, not why a grade was given. {NOT_FOR_DIAGNOSIS}")
     return " ".join(said)

@@ -39,6 +39,8 @@ class PatchMap:
         quantity: What the values are.
         signed: Whether 0 is neutral: a value says by how much the score rises or falls.
         unit_label: What a raw value is, in words for a colour bar.
+        grids: How many shifted grids the values are the mean of; with several, rows are cells
+            smaller than a patch.
         region_xy_level0: (M, 2) int64 top-left corners of the regions.
         region_level0: Side of a region in level-0 pixels, not rounded.
         patch_level0: Side of a patch in level-0 pixels, not rounded.
@@ -68,6 +70,7 @@ class PatchMap:
     quantity: MapKind = "attention"
     signed: bool = False
     unit_label: str = "attention"
+    grids: int = 1
 
     def __post_init__(self) -> None:
         rows = len(self.patch_xy_level0)
@@ -94,15 +97,15 @@ class PatchMap:
         return self.tissue_fraction <= self.background_below
 
 
-def check_head(head: int | None, heads: int) -> None:
-    """Refuses an attention head that the model does not have.
+def check_head(head: int | None, heads: int, network: str = "region Transformer") -> None:
+    """Refuses an attention head that a network does not have.
 
     Raises:
         UsageError: The head is out of range.
     """
     if head is not None and not 0 <= head < heads:
         raise UsageError(
-            "the region Transformer has no such attention head",
+            f"the {network} has no such attention head",
             where="--head",
             found=head,
             wanted=f"0 to {heads - 1}",

@@ -7,6 +7,7 @@ plain dictionary that is stored with results. Nothing here imports anything heav
 
 from hvit_cli.settings.aggregator import AggregatorSettings, Head
 from hvit_cli.settings.embedding import EmbeddingSettings, EncoderInput, Normalisation
+from hvit_cli.settings.figure import FigureKind, FigureSettings
 from hvit_cli.settings.heatmap import (
     GRADE_MAPS,
     SIGNED_MAPS,
@@ -46,6 +47,8 @@ __all__ = [
     "CropSettings",
     "EmbeddingSettings",
     "EncoderInput",
+    "FigureKind",
+    "FigureSettings",
     "Grid",
     "Head",
     "HeatmapSettings",

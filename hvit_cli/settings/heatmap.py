@@ -80,6 +80,12 @@ class HeatmapSettings:
     contour: bool = False
     """Draw the outline of the tissue mask."""
 
+    overlap: int = 1
+    """Average this many shifted grids along each side of a patch; each is embedded anew."""
+
+    overlay_um: float = 2.0
+    """Micrometres per pixel of an overlay TIFF, at least those of the slide."""
+
     @property
     def shown_colour_map(self) -> str:
         """The colour map asked for, or the one that suits the map."""
@@ -164,6 +170,18 @@ class HeatmapSettings:
 
     def _require_drawable(self) -> None:
         """Refuses ends, thresholds and shares that cannot be drawn, or not together."""
+        require(
+            isinstance(self.overlap, int) and 1 <= self.overlap <= 8,
+            "overlap",
+            self.overlap,
+            "a whole number from 1 to 8",
+        )
+        require(
+            math.isfinite(self.overlay_um) and 0.1 <= self.overlay_um <= 256,
+            "overlay_um",
+            self.overlay_um,
+            "0.1 to 256 µm",
+        )
         if self.percentile is not None:
             low, high = self.percentile
             require(

@@ -22,7 +22,13 @@ from hvit_cli.slides.decoders.base import Decoder, Rgb
 from hvit_cli.slides.decoders.choose import open_decoder
 from hvit_cli.slides.files import slide_id_of
 from hvit_cli.slides.fingerprint import fingerprint
-from hvit_cli.slides.geometry import ReadingPlan, SlideGeometry, plan_reading, source_rectangles
+from hvit_cli.slides.geometry import (
+    ReadingPlan,
+    SlideGeometry,
+    plan_reading,
+    round_px,
+    source_rectangles,
+)
 from hvit_cli.slides.reduction import reduce_area, reduced_strips
 from hvit_cli.slides.spacing import SpacingReport, find_spacing
 
@@ -294,6 +300,39 @@ class Slide:
         width, height = self.geometry.size_level0
         scale = min(1.0, max_px / max(width, height))
         return self._whole((max(1, round(width * scale)), max(1, round(height * scale))))[0]
+
+    def window(
+        self,
+        origin_level0: tuple[float, float],
+        size_level0: tuple[float, float],
+        size_px: tuple[int, int],
+    ) -> Rgb:
+        """A rectangle of the slide, reduced to a size, from the coarsest level that has it.
+
+        Args:
+            origin_level0: Its top-left corner (x, y); it may reach beyond the slide.
+            size_level0: Its (width, height) in level-0 pixels.
+            size_px: (width, height) wanted, neither larger than in level 0.
+
+        Returns:
+            (height, width, 3) RGB, white outside the slide.
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
+        finest = min(size_level0[0] / size_px[0], size_level0[1] / size_px[1])
+        downsamples = self.geometry.downsamples
+        # Edges are rounded to pixels of the level, which may cost half a pixel a side.
+        level = max(
+            (i for i, down in enumerate(downsamples) if i == 0 or down <= finest * (1 + 1e-9)),
+            key=lambda i: downsamples[i],
+        )
+        edges = np.array([origin_level0, np.add(origin_level0, size_level0)]) / downsamples[level]
+        (left, top), (right, bottom) = round_px(edges).tolist()
+        right, bottom = max(right, left + size_px[0]), max(bottom, top + size_px[1])
+        return reduce_area(
+            self.read_level(level, (left, top), (right - left, bottom - top)), size_px
+        )
 
     def strips(self, size_px: tuple[int, int]) -> Iterator[Rgb]:
         """The whole slide as `size_px` (width, height), a few rows at a time.

@@ -62,6 +62,7 @@ class SlidePreparer:
         tiling: How it is cut into regions.
         embedder: The patch encoder.
         overwrite: Make products again that exist with other settings.
+        shift_patches: Moves every grid of regions left and up, (x, y) in patches.
     """
 
     work: WorkFolder
@@ -70,6 +71,7 @@ class SlidePreparer:
     tiling: TilingSettings
     embedder: Embedder
     overwrite: bool = False
+    shift_patches: tuple[float, float] = (0.0, 0.0)
 
     def features(self, entry: SlideEntry) -> Prepared:
         """Finds or makes one slide's features.
@@ -92,6 +94,7 @@ class SlidePreparer:
                 tiling=self.tiling,
                 work=self.work,
                 overwrite=self.overwrite,
+                shift_patches=self.shift_patches,
             )
             if found.tiles is None or found.status != "done":
                 mask = found.tissue.mask

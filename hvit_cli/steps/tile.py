@@ -67,6 +67,7 @@ def make_tiles(
     tiling: TilingSettings,
     work: WorkFolder,
     overwrite: bool,
+    shift_patches: tuple[float, float] = (0.0, 0.0),
 ) -> FoundRegions:
     """Lays one slide's regions on its tissue and writes them, or reads what is there.
 
@@ -80,6 +81,7 @@ def make_tiles(
         tiling: Regions and patches.
         work: Where masks, tiles and pictures lie.
         overwrite: Make products again that exist with other settings.
+        shift_patches: Moves every grid left and up, (x, y) in patches.
 
     Raises:
         SpacingError: The slide is too coarse for the target spacing.
@@ -92,10 +94,10 @@ def make_tiles(
     if found.mask is None or found.status != "done":
         draw_without_regions(slide, found, work)
         return FoundRegions(status=found.status, tiles=None, tissue=found, remark=found.remark)
-    recipe = _recipe(found, reading, tiling)
+    recipe = _recipe(found, reading, tiling, shift_patches)
     tiles, remark = _stored(work, entry, recipe, overwrite)
     if tiles is None or not work.qc_picture(entry.slide_id).exists():
-        layout = lay_regions(found.mask, plan, tiling)
+        layout = lay_regions(found.mask, plan, tiling, shift_patches=shift_patches)
         write_picture(slide, found.mask, work, layout=layout, tiling=tiling)
         if tiles is None:
             tiles = _tile_file(slide, plan, reading, tiling, layout, recipe)
@@ -123,17 +125,24 @@ def _stored(
     return tiles, "reused"
 
 
-def _recipe(found: FoundTissue, reading: ReadingSettings, tiling: TilingSettings) -> Recipe:
+def _recipe(
+    found: FoundTissue,
+    reading: ReadingSettings,
+    tiling: TilingSettings,
+    shift_patches: tuple[float, float],
+) -> Recipe:
     spacing = {
         "spacing_um": reading.spacing_um,
         "spacing_tolerance": reading.spacing_tolerance,
     }
+    # Only a shifted grid is named, so that the recipes of all others stay what they were.
+    shift = {"shift_patches": list(shift_patches)} if any(shift_patches) else {}
     mask_sha256 = _mask_hash(found.mask) if found.mask else ""
     return recipe_of(
         settings={
             **found.recipe["settings"],
             "reading": spacing,
-            "tiling": {"method": METHOD, **as_recipe(tiling)},
+            "tiling": {"method": METHOD, **as_recipe(tiling), **shift},
         },
         inputs={**found.recipe["inputs"], "mask_sha256": mask_sha256},
     )

@@ -78,6 +78,7 @@ def lay_regions(
     tiling: TilingSettings,
     *,
     origin_level0: tuple[float, float] = (0.0, 0.0),
+    shift_patches: tuple[float, float] = (0.0, 0.0),
 ) -> RegionLayout:
     """Lays the regions of a slide.
 
@@ -86,6 +87,8 @@ def lay_regions(
         plan: How the slide is read; it fixes the size of a region in level-0 pixels.
         tiling: Region, patch, grid and the least tissue fraction.
         origin_level0: A corner of the grid, for `grid="slide"` only.
+        shift_patches: Moves every grid left and up by this much, (x, y) in patches: maps of
+            several shifts together are finer than one.
 
     Raises:
         TissueError: The mask is too coarse to tell one patch from the next.
@@ -98,10 +101,12 @@ def lay_regions(
         none = np.zeros(0, np.int64)
         cells, keep = _Cells(origin_level0=np.zeros((0, 2)), island=none, own=none), none > 0
     elif tiling.grid == "slide":
-        cells = _slide_cells(mask, region_level0, origin_level0)
+        x, y = (o - s * patch_level0 for o, s in zip(origin_level0, shift_patches, strict=True))
+        cells = _slide_cells(mask, region_level0, (x, y))
         keep = _qualify(mask, cells, steps, tiling.min_tissue_fraction)
     else:
-        cells, keep = _island_cells(mask, steps, tiling.min_tissue_fraction)
+        shift_level0 = np.asarray(shift_patches) * patch_level0
+        cells, keep = _island_cells(mask, steps, tiling.min_tissue_fraction, shift_level0)
     order = np.lexsort(np.round(cells.origin_level0, 3).T)
     cells, keep = cells.select(order), keep[order]
     kept = _counted(mask, cells.select(keep), steps, tiling)
@@ -140,7 +145,10 @@ def _slide_cells(
 
 
 def _island_cells(
-    mask: TissueMask, steps: Edges, min_tissue_fraction: float
+    mask: TissueMask,
+    steps: Edges,
+    min_tissue_fraction: float,
+    shift_level0: npt.NDArray[np.float64],
 ) -> tuple[_Cells, npt.NDArray[np.bool_]]:
     """Cells of every island's own grid, components merged until no two regions overlap."""
     region_level0 = float(steps[-1])
@@ -152,7 +160,7 @@ def _island_cells(
     while True:
         corner = np.full((count - 1, 2), np.inf)
         np.minimum.at(corner, island_of_component, top_left)
-        anchor = corner * np.asarray(mask.level0_per_px)
+        anchor = corner * np.asarray(mask.level0_per_px) - shift_level0
         island = island_of_component[component]
         cells = _occupied(mask, rows, columns, island, anchor, region_level0)
         keep = _qualify(mask, cells, steps, min_tissue_fraction)
