@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -31,7 +32,10 @@ def whole_file(path: Path) -> Iterator[Path]:
     temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name[-80:]}"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        mode = _usual_mode(temporary)
         yield temporary
+        # Some writers (safetensors) make files that nobody else in a lab could read.
+        temporary.chmod(mode)
         _flush(temporary)
         os.replace(temporary, path)  # noqa: PTH105 - the atomic one, named as in the design
         _flush(path.parent)
@@ -58,6 +62,14 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes `content`, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _usual_mode(temporary: Path) -> int:
+    """The permissions that the user's umask gives to a new file here."""
+    temporary.touch()
+    mode = stat.S_IMODE(temporary.stat().st_mode)
+    temporary.unlink()
+    return mode
 
 
 def _discard(temporary: Path) -> None:

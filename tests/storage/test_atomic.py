@@ -66,3 +66,17 @@ def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="No space left"), whole_file(tmp_path / "a.txt"):
         raise OSError(28, "No space left on device")
     assert (tmp_path / "a.txt").read_text() == "old"
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o077])
+def test_a_file_has_the_permissions_of_the_umask_whoever_wrote_it(
+    tmp_path: Path, mask: int
+) -> None:
+    before = os.umask(mask)
+    try:
+        with whole_file(tmp_path / "weights") as temporary:
+            # As safetensors does: readable by the owner alone.
+            os.close(os.open(temporary, os.O_CREAT | os.O_WRONLY, 0o600))
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == 0o666 & ~mask
