@@ -85,7 +85,7 @@ def _slides(slides: Sequence[str]) -> str:
 def _settings(recipe: Recipe) -> str:
     settings = json.dumps(recipe.get("settings", {}), indent=2, ensure_ascii=False)
     return (
-        "## Settings\n\nWith the slides' fingerprints in `recipe.json`:\n\n"
+        "## Settings\n\nWith the identity of what was read, in `recipe.json`:\n\n"
         f"```json\n{settings}\n```"
     )
 
