@@ -122,7 +122,8 @@ class Pretraining:
         """Runs the steps of an epoch that are left, then measures the teacher.
 
         Args:
-            keep: Called every `save_steps` steps, to save the run as it stands then.
+            keep: Called every `save_steps` steps but for the last of the epoch, to save the run
+                as it stands then.
 
         Raises:
             ModelError: The loss is not a finite number any more, or memory ran out.
@@ -132,10 +133,11 @@ class Pretraining:
         cuda = [device] if device.type == "cuda" else []
         with torch.random.fork_rng(devices=cuda), repeatable(device):
             while self.step < end:
-                last = self._run_step()
-                if keep is not None and self.step % self.settings.save_steps == 0:
+                self._run_step()
+                due = self.step % self.settings.save_steps == 0 and self.step < end
+                if keep is not None and due:
                     keep()
-            record = self._measured(last)
+            record = self._measured()
         self.records.append(record)
         self._sums = EpochSums()
         return record
@@ -164,7 +166,7 @@ class Pretraining:
         self.records = list(records)
         self._batches = None
 
-    def _run_step(self) -> StepRecord:
+    def _run_step(self) -> None:
         started = time.perf_counter()
         if self._batches is None:
             # One iterator for the whole run: what reads ahead need not stop between epochs.
@@ -174,10 +176,10 @@ class Pretraining:
         self._sums.add(record, time.perf_counter() - started)
         if self._watch_step is not None:
             self._watch_step(record)
-        return record
 
-    def _measured(self, last: StepRecord) -> PretrainingRecord:
+    def _measured(self) -> PretrainingRecord:
         """The record of the epoch whose last step is done."""
+        last = self.step - 1
         sums, epoch = self._sums, len(self.records) + 1
         entropy = sums.entropy / sums.steps
         loss = sums.loss / sums.steps
@@ -199,9 +201,9 @@ class Pretraining:
             information=told,
             effective_rank=rank,
             feature_sd=sd,
-            learning_rate=last.learning_rate,
-            weight_decay=last.weight_decay,
-            teacher_momentum=last.teacher_momentum,
+            learning_rate=self.schedules.learning_rate(last),
+            weight_decay=self.schedules.weight_decay(last),
+            teacher_momentum=self.schedules.teacher_momentum(last),
             patches_per_s=sums.patches / sums.seconds,
             seconds=sums.seconds,
             probe=probe,
