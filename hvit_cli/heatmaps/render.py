@@ -25,8 +25,9 @@ _BAND_ROWS = 128
 # What is left of the light, and what is taken of the stain, where a picture is dimmed.
 _DIMMED = 0.45
 _FADED = 0.8
-# Weights of red, green and blue in luminance (ITU-R BT.601).
-_LUMINANCE = np.array([0.299, 0.587, 0.114])
+
+LUMINANCE = np.array([0.299, 0.587, 0.114])
+"""Weights of red, green and blue in luminance (ITU-R BT.601)."""
 
 
 def colour_table(name: str) -> RgbImage:
@@ -128,7 +129,7 @@ def paint(
         seen = ~np.isnan(values[band])
         under = picture[band][seen].astype(np.float64)  # (n, 3)
         over = colours(values[band][seen], table, limits)
-        under += min(1.0, 2 * opacity) * (under @ _LUMINANCE[:, None] - under)
+        under += min(1.0, 2 * opacity) * (under @ LUMINANCE[:, None] - under)
         painted[band][seen] = np.rint(under + opacity * (over - under)).astype(np.uint8)
     return painted
 
@@ -137,7 +138,7 @@ def dim(picture: RgbImage, where: npt.NDArray[np.bool_]) -> RgbImage:
     """Takes light and most of the stain from the pixels of `where`; the others stay exactly."""
     dimmed = picture.copy()
     under = picture[where].astype(np.float64)  # (n, 3)
-    under += _FADED * (under @ _LUMINANCE[:, None] - under)
+    under += _FADED * (under @ LUMINANCE[:, None] - under)
     dimmed[where] = np.rint(under * _DIMMED).astype(np.uint8)
     return dimmed
 
