@@ -10,6 +10,10 @@ from hvit_cli import settings
 from hvit_cli.errors import SettingsError
 from hvit_cli.settings import (
     AggregatorSettings,
+    AugmentationSettings,
+    CropSettings,
+    PretrainingSettings,
+    ProbeSettings,
     ReadingSettings,
     TilingSettings,
     TissueSettings,
@@ -58,6 +62,19 @@ def test_paths_and_tuples_survive_their_recipe() -> None:
         (TissueSettings, {"mask_pattern": "mask.tiff"}),
         (TissueSettings, {"mask_dir": Path("a"), "tissue_geojson": Path("b")}),
         (AggregatorSettings, {"region_dim": 100}),
+        (CropSettings, {"global_crops": 1}),
+        (CropSettings, {"local_scale": (0.4, 0.05)}),
+        (CropSettings, {"global_scale": (0.0, 1.0)}),
+        (AugmentationSettings, {"hue": 0.6}),
+        (AugmentationSettings, {"blur_probability": (1.0, 0.1, 1.5)}),
+        (AugmentationSettings, {"stain_jitter": 1.0}),
+        (PretrainingSettings, {"warmup_epochs": 100}),
+        (PretrainingSettings, {"heads": 5}),
+        (PretrainingSettings, {"batch": 0}),
+        (PretrainingSettings, {"teacher_temperature": 0.0}),
+        (PretrainingSettings, {"drop_path": 1.0}),
+        (PretrainingSettings, {"precision": "float16"}),
+        (ProbeSettings, {"neighbours": 0}),
     ],
 )
 def test_impossible_values_are_refused_at_birth(kind: type, values: dict[str, object]) -> None:

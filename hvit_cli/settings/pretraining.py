@@ -6,6 +6,7 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from hvit_cli.settings.aggregator import AggregatorSettings
 from hvit_cli.settings.checks import is_positive, is_share, require
 from hvit_cli.settings.kinds import Precision
 
@@ -257,6 +258,12 @@ class PretrainingSettings:
         for field in ("warmup_epochs", "freeze_last_layer_epochs", "warmup_teacher_epochs", "seed"):
             value = getattr(self, field)
             require(isinstance(value, int) and value >= 0, field, value, "0 or more")
+        require(
+            self.warmup_epochs < self.epochs,
+            "warmup_epochs",
+            self.warmup_epochs,
+            f"fewer than the {self.epochs} epochs",
+        )
         require(self.width % self.heads == 0, "heads", self.heads, f"a divisor of {self.width}")
         require(self.out_dim >= 2, "out_dim", self.out_dim, "2 or more")
         for field in (
@@ -283,6 +290,28 @@ class PretrainingSettings:
             self.precision,
             "auto, float32 or bfloat16 for training",
         )
+
+
+def sizes_of(level: Level, **asked: int | None) -> dict[str, int]:
+    """Width, depth and heads of a level: the paper's where nothing is asked for.
+
+    Args:
+        level: A ViT-S/16 for patches, the paper's region Transformer for regions.
+        **asked: What is asked for under these names; None asks for nothing.
+    """
+    usual = {
+        "patch": {
+            "width": PretrainingSettings.width,
+            "depth": PretrainingSettings.depth,
+            "heads": PretrainingSettings.heads,
+        },
+        "region": {
+            "width": AggregatorSettings.region_dim,
+            "depth": AggregatorSettings.region_depth,
+            "heads": AggregatorSettings.region_heads,
+        },
+    }[level]
+    return usual | {name: size for name, size in asked.items() if size is not None}
 
 
 @dataclass(frozen=True, kw_only=True)
