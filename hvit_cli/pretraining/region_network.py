@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 from torch import Tensor, nn
 
@@ -52,7 +50,7 @@ def region_backbone(settings: PretrainingSettings, source: RegionSource) -> Regi
     """A region Transformer with fresh weights, a function of the seed alone.
 
     Args:
-        settings: Width, depth, heads and seed; `with_region_sizes` gives the paper's.
+        settings: Width, depth, heads and seed.
         source: The regions that it will read.
     """
     with torch.random.fork_rng(devices=[]):
@@ -63,15 +61,3 @@ def region_backbone(settings: PretrainingSettings, source: RegionSource) -> Regi
 def region_backbones(settings: PretrainingSettings, source: RegionSource) -> Backbones:
     """Student and teacher of the region level."""
     return pair_of(region_backbone(settings, source), settings, width=settings.width)
-
-
-def with_region_sizes(settings: PretrainingSettings) -> PretrainingSettings:
-    """The settings for the region level with the paper's width, depth and heads."""
-    paper = AggregatorSettings()
-    return replace(
-        settings,
-        level="region",
-        width=paper.region_dim,
-        depth=paper.region_depth,
-        heads=paper.region_heads,
-    )

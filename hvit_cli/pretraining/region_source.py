@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from hvit_cli.errors import ModelError
 from hvit_cli.pretraining.region_crops import DRAWS, crop_sides, cut_crops, take_regions
 from hvit_cli.pretraining.region_grids import RegionGrids, read_region_grids
 from hvit_cli.pretraining.views import CropBatch
@@ -29,9 +28,6 @@ class RegionSource:
         workers: The processes that train together; each cuts its share of a batch.
         crops: How many large and small crops; their size is that of the region's grid.
         augmentation: How crops are mirrored and turned; colours do not matter here.
-
-    Raises:
-        ModelError: There are fewer regions than a batch takes.
     """
 
     def __init__(
@@ -43,13 +39,6 @@ class RegionSource:
         crops: CropSettings | None = None,
         augmentation: AugmentationSettings | None = None,
     ) -> None:
-        if len(grids) < settings.batch:
-            raise ModelError(
-                "too few regions for a batch",
-                found=f"{len(grids)} regions with tissue of {len(grids.slides)} slides",
-                wanted=f"{settings.batch}",
-                hint="a lower --batch, or more slides",
-            )
         self.grids = grids
         self._settings = settings
         self._workers = workers
@@ -129,7 +118,7 @@ def open_region_source(
     Raises:
         UsageError: No, or several, folders of features could be meant.
         RecipeError: Features of different making are mixed.
-        ModelError: There are too few regions with tissue.
+        ModelError: No region has tissue.
     """
     grids = read_region_grids(features, slides)
     return RegionSource(grids, settings, workers, crops=crops, augmentation=augmentation)
