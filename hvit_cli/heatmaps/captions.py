@@ -41,6 +41,8 @@ def colour_label(settings: HeatmapSettings, heads: int) -> str:
         what, which = what.replace("attention", "attention rollout"), "mean of heads"
     if settings.level == "slide":
         which = ""
+    elif "patch" in settings.level and settings.head is None:
+        which = "mean of heads"
     if settings.gamma is not None:
         which = f"{which}, γ {settings.gamma:g}"
     text = {
@@ -76,7 +78,7 @@ def caption(maps: Sequence[PatchMap], settings: HeatmapSettings, spacing_um_leve
         spacing_um_level0: Micrometres per level-0 pixel.
     """
     kinds = {patch_map.attention for patch_map in maps}
-    said = ["Attention from CLS to each patch in the last block of the region Transformer."]
+    said = [_what(settings)]
     if "masked" in kinds:
         said.append("Masked: patches without tissue were hidden from the model and have no colour.")
     if "plain" in kinds:
@@ -89,6 +91,43 @@ def caption(maps: Sequence[PatchMap], settings: HeatmapSettings, spacing_um_leve
         several = f"each the mean of those of {maps[0].grids} shifted grids that saw it"
         said.append(f"Cells of {cell_um:.0f} µm, {several}{smoothed}.")
     else:
-        said.append(f"Patches of {cell_um:.0f} µm{smoothed}.")
-    said.append(f"It shows where attention went, not why a grade was given. {NOT_FOR_DIAGNOSIS}")
-    return " ".join(said)
+        cells = "Tokens" if "patch" in settings.level else "Patches"
+        said.append(f"{cells} of {cell_um:.0f} µm{smoothed}.")
+    if settings.map not in GRADE_MAPS:
+        said.append("It shows where attention went, not why a grade was given.")
+    return " ".join((*said, NOT_FOR_DIAGNOSIS))
+
+
+def _what(settings: HeatmapSettings) -> str:
+    """One sentence on how the numbers came about."""
+    if settings.map == "rollout":
+        return (
+            "Attention followed through all blocks of "
+            + {
+                "region": "the region Transformer",
+                "slide": "the slide Transformer, from the pooling on",
+            }.get(settings.level, "both Transformers")
+            + " (rollout)."
+        )
+    by_map = {
+        "contribution": "Score with everything less the score when this "
+        f"{_UNITS[settings.unit]} is left out: above 0 it raises the score.",
+        "single": "Score of a slide that holds this patch alone.",
+        "gradient": "Attention in the last block of the region Transformer × the gradient of the "
+        "score with respect to it: above 0 it raises the score, to first order.",
+        "integrated": "Gradient of the score with respect to the patch's features, along the way "
+        "from 0 to them: above 0 the patch raises the score.",
+    }
+    if settings.map in by_map:
+        return by_map[settings.map]
+    in_region = "from CLS to each patch in the last block of the region Transformer"
+    in_patch = "from CLS to each token in the last block of the patch encoder"
+    weight = "the weight of the region in the slide"
+    return {
+        "region": f"Attention {in_region}.",
+        "slide": "Weight of each region in the pooling of the slide, at all of its patches.",
+        "patch": f"Attention {in_patch}.",
+        "region×slide": f"Attention {in_region}, × {weight}.",
+        "patch×region": f"Attention {in_patch}, × attention {in_region}.",
+        "patch×region×slide": f"Attention {in_patch}, × attention {in_region}, × {weight}.",
+    }[settings.level]

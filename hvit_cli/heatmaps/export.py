@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
@@ -14,6 +15,7 @@ from hvit_cli.errors import StorageError, UsageError
 from hvit_cli.heatmaps.encode import encode
 from hvit_cli.heatmaps.maps import PatchMap, relative
 from hvit_cli.heatmaps.render import RgbImage
+from hvit_cli.heatmaps.tokens import TokenMap, relative_tokens
 from hvit_cli.settings import GRADE_MAPS
 
 _FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG"}
@@ -35,6 +37,43 @@ def picture_format(path: Path) -> str:
             wanted=", ".join(_FORMATS),
         )
     return found
+
+
+OutputKind = Literal["picture", "overlay", "ome", "cells"]
+
+# Longer suffixes first: the last part of `.ome.tiff` is another format's.
+_OUTPUTS: dict[str, OutputKind] = {
+    ".ome.tiff": "ome",
+    ".ome.tif": "ome",
+    ".tiff": "overlay",
+    ".tif": "overlay",
+    ".geojson": "cells",
+    **dict.fromkeys(_FORMATS, "picture"),
+}
+
+
+def output_kind(path: Path) -> OutputKind:
+    """What is written to a file, by its suffix.
+
+    Raises:
+        UsageError: Another suffix.
+    """
+    for suffix, kind in _OUTPUTS.items():
+        if path.name.lower().endswith(suffix):
+            return kind
+    raise UsageError(
+        "a heatmap cannot be written in this format",
+        where=path,
+        found=path.suffix or "no suffix",
+        wanted=", ".join([*_FORMATS, ".tiff", ".ome.tiff", ".geojson"]),
+    )
+
+
+def suffix_of(path: Path) -> str:
+    """The suffix that decides what is written, as the file has it."""
+    output_kind(path)
+    known = next(suffix for suffix in _OUTPUTS if path.name.lower().endswith(suffix))
+    return path.name[-len(known) :]
 
 
 def scores_format(path: Path) -> str:
@@ -66,7 +105,7 @@ def places(
         StorageError: Nothing can be written there.
     """
     if out.is_dir() or len(slide_ids) > 1:
-        if out.is_file() or out.suffix.lower() in (*_FORMATS, ".npz"):
+        if out.is_file() or out.suffix.lower() in (*_OUTPUTS, ".npz"):
             raise UsageError(
                 "several slides need a folder, not one file",
                 where=out,
@@ -103,6 +142,26 @@ class Drawing(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Still:
+    """A picture that is there already.
+
+    Attributes:
+        picture: (height, width, 3).
+    """
+
+    picture: RgbImage
+
+    @property
+    def size_px(self) -> tuple[int, int]:
+        """(width, height)."""
+        return self.picture.shape[1], self.picture.shape[0]
+
+    def strips(self) -> Iterator[RgbImage]:
+        """All of it."""
+        yield self.picture
+
+
 def write_picture(path: Path, drawing: Drawing) -> None:
     """Writes a PNG or JPEG to the path given, however large, a few rows at a time.
 
@@ -122,10 +181,36 @@ def write_picture(path: Path, drawing: Drawing) -> None:
     encode(path, drawing.strips(), drawing.size_px, save)
 
 
+def _arrays(raw: PatchMap | TokenMap, scaled: PatchMap | TokenMap) -> dict[str, Any]:
+    """Every array of one map by its name."""
+    if isinstance(raw, TokenMap) and isinstance(scaled, TokenMap):
+        tokens = {
+            "token_raw": raw.value,
+            "token_relative": relative_tokens(raw),
+            "token_scaled": scaled.value,
+        }
+        return {**_places(raw.patches), **tokens}
+    if isinstance(raw, TokenMap) or isinstance(scaled, TokenMap):
+        raise ValueError("a raw map and its scaled one are not of the same kind")
+    shares = {} if raw.quantity in GRADE_MAPS else {"relative": relative(raw)}
+    return {"raw": raw.value, **shares, "scaled": scaled.value, **_places(raw)}
+
+
+def _places(patches: PatchMap) -> dict[str, Any]:
+    return {
+        "visible": patches.visible,
+        "patch_xy_level0": patches.patch_xy_level0,
+        "region_index": patches.region_index,
+        "patch_index": patches.patch_index,
+        "tissue_fraction": patches.tissue_fraction,
+        "region_xy_level0": patches.region_xy_level0,
+    }
+
+
 def write_scores(
     path: Path,
-    raw_maps: Mapping[str, PatchMap],
-    scaled_maps: Mapping[str, PatchMap],
+    raw_maps: Mapping[str, PatchMap | TokenMap],
+    scaled_maps: Mapping[str, PatchMap | TokenMap],
     metadata: Mapping[str, Any],
 ) -> None:
     """Writes the numbers behind a figure, one group of arrays for each map.
@@ -135,24 +220,15 @@ def write_scores(
 
     Args:
         path: Where to.
-        raw_maps: Attention as it is, by attention kind.
+        raw_maps: The numbers as they are, by attention kind.
         scaled_maps: The same maps on the figure's scale, under the same keys.
         metadata: What was asked and answered, as JSON values.
     """
     arrays: dict[str, Any] = {}
     for i, (key, raw) in enumerate(raw_maps.items()):
         prefix = "" if i == 0 else f"{key}_"
-        arrays |= {
-            f"{prefix}raw": raw.value,
-            **({} if raw.quantity in GRADE_MAPS else {f"{prefix}relative": relative(raw)}),
-            f"{prefix}scaled": scaled_maps[key].value,
-            f"{prefix}visible": raw.visible,
-            f"{prefix}patch_xy_level0": raw.patch_xy_level0,
-            f"{prefix}region_index": raw.region_index,
-            f"{prefix}patch_index": raw.patch_index,
-            f"{prefix}tissue_fraction": raw.tissue_fraction,
-            f"{prefix}region_xy_level0": raw.region_xy_level0,
-        }
+        found = _arrays(raw, scaled_maps[key])
+        arrays |= {f"{prefix}{name}": array for name, array in found.items()}
     described = {"kind": "hvit-heatmap-scores", "schema": SCORES_SCHEMA, **metadata}
     arrays["metadata"] = np.array(json.dumps(described, ensure_ascii=False, sort_keys=True))
     with path.open("wb") as file:

@@ -2,35 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from hvit_cli.engine.run import SlideRecord, run_slides
 from hvit_cli.errors import UsageError
-from hvit_cli.heatmaps.export import (
-    picture_format,
-    places,
-    scores_format,
-)
+from hvit_cli.heatmaps.export import output_kind, places, scores_format, suffix_of
 from hvit_cli.heatmaps.maps import check_head
 from hvit_cli.heatmaps.render import colour_table
+from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.token_attention import require_token_attention
 from hvit_cli.settings import (
     Attention,
     EmbeddingSettings,
+    FigureSettings,
     HeatmapSettings,
     ReadingSettings,
     TissueSettings,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
+from hvit_cli.steps.artwork import Targets
 from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of
 from hvit_cli.steps.encoder import model_embedder
+from hvit_cli.steps.explain import needs_pixels
 from hvit_cli.steps.paint import Heatmap, HeatmapPainter
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
+from hvit_cli.steps.shifted import shifted_features
+from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
 STAGE = "heatmap"
+_ONE_MAP = FigureSettings()
 
 
 def heatmap(
@@ -39,29 +43,32 @@ def heatmap(
     work: WorkFolder,
     out: Path | None,
     scores: Path | None,
-    side_by_side: bool,
     settings: HeatmapSettings,
     request: ModelRequest,
     reading: ReadingSettings,
     tissue: TissueSettings,
     embedding: EmbeddingSettings,
+    figure: FigureSettings = _ONE_MAP,
+    formats: Sequence[str] = (),
     exclude: Path | None = None,
     overwrite: bool = False,
 ) -> Iterator[SlideRecord[Heatmap | None]]:
     """Draws slides one after another, computing what is missing and reusing what is there.
 
     Args:
-        sources: Slides, folders, manifests.
+        sources: Slides, folders, manifests; or feature files, or a folder of them.
         work: The work folder.
-        out: A PNG or JPEG for one slide, a folder for several; `heatmaps/` in the work folder
-            by default.
+        out: A file for one slide, its suffix deciding what is written; a folder for several;
+            `heatmaps/` in the work folder by default.
         scores: An NPZ for one slide, a folder for several; None writes none.
-        side_by_side: Show tissue mask, plain and masked map together.
         settings: What the maps show and how they are painted.
         request: Which model, and settings that must agree with it.
         reading: Where the slides' spacing comes from; the target is the model's.
         tissue: How tissue is found.
         embedding: Device, precision and batch size.
+        figure: Which figure is drawn, and whether patches are shown beside it.
+        formats: Suffixes of the files in a folder, or beside the file that `out` names; PNG
+            alone where nothing is said.
         exclude: Table of slides to leave out.
         overwrite: Make masks, tiles and features again that exist with other settings.
 
@@ -71,58 +78,108 @@ def heatmap(
     Raises:
         HvitError: Nothing can be done at all (no slides, no model, an output that cannot be).
     """
-    if side_by_side and request.attention is not None:
-        raise UsageError("--side-by-side shows both kinds of attention", hint="without --masked")
+    if figure.needs_both and request.attention is not None:
+        raise UsageError("this figure shows both kinds of attention", hint="without --masked")
     colour_table(settings.shown_colour_map)
-    entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
-    targets = _targets(entries, work, out, scores)
-    kinds: tuple[Attention | None, ...] = ("masked", "plain") if side_by_side else (None,)
+    files = feature_files(sources)
+    if files and needs_pixels(settings):
+        raise UsageError(
+            "this map shows the patch encoder's attention, which feature files do not hold",
+            where="--level",
+            found=settings.level,
+            wanted="the slides themselves, to read them again",
+            hint="--level region, slide or region×slide",
+        )
+    entries = (
+        stored_entries(files)
+        if files
+        else find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
+    )
+    targets = _targets(entries, work, out, scores, formats, figure)
+    kinds: tuple[Attention | None, ...] = ("masked", "plain") if figure.needs_both else (None,)
     models = [
         choose_model(
             replace(request, attention=kind or request.attention), work, slides=len(entries)
         )
         for kind in kinds
     ]
-    check_head(settings.head, models[0].folder.aggregator.region_heads)
-    painter = HeatmapPainter(models=models, settings=settings, embedding=embedding, work=work)
-    # Features of all patches serve both kinds of attention.
-    widest = next((model for model in models if model.attention == "plain"), models[0])
+    if settings.level != "patch":
+        check_head(settings.head, models[0].folder.aggregator.region_heads)
     target_reading = reading_of(models[0], reading)
-    preparer = SlidePreparer(
-        work=work,
-        reading=target_reading,
-        tissue=tissue,
-        tiling=models[0].folder.tiling,
-        embedder=model_embedder(widest, embedding),
-        overwrite=overwrite,
+    features_of: Callable[[SlideEntry], Prepared] = stored_features
+    encoder: PatchEncoder | None = None
+    if not files:
+        # Features of all patches serve both kinds of attention.
+        widest = next((model for model in models if model.attention == "plain"), models[0])
+        embedder = model_embedder(widest, embedding)
+        encoder = embedder.encoder
+        features_of = SlidePreparer(
+            work=work,
+            reading=target_reading,
+            tissue=tissue,
+            tiling=models[0].folder.tiling,
+            embedder=embedder,
+            overwrite=overwrite,
+        ).features
+    if needs_pixels(settings) and encoder is not None:
+        require_token_attention(encoder)
+    painter = HeatmapPainter(
+        models=models, settings=settings, embedding=embedding, work=work, encoder=encoder
     )
 
     def step(entry: SlideEntry) -> tuple[StatusRow, Heatmap | None]:
-        prepared: Prepared = preparer.features(entry)
+        prepared = features_of(entry)
         row = prepared.row(entry, STAGE)
         if prepared.features is None:
             return row, None
-        picture, numbers = targets[entry.slide_id]
-        return row, painter.draw(entry, target_reading, prepared.features, picture, numbers)
+        others = shifted_features(preparer, entry, prepared.features, settings.overlap)
+        return row, painter.draw(
+            entry, target_reading, prepared.features, targets[entry.slide_id], others
+        )
 
     yield from run_slides(entries, step, stage=STAGE, work=work)
 
 
 def _targets(
-    entries: Sequence[SlideEntry], work: WorkFolder, out: Path | None, scores: Path | None
-) -> dict[str, tuple[Path, Path | None]]:
-    """Picture and numbers of each slide, refused before any work where they cannot be written."""
+    entries: Sequence[SlideEntry],
+    work: WorkFolder,
+    out: Path | None,
+    scores: Path | None,
+    formats: Sequence[str],
+    figure: FigureSettings,
+) -> dict[str, Targets]:
+    """Where each slide's files go, refused before any work where they cannot be written."""
     ids = [entry.slide_id for entry in entries]
+    suffixes = [f".{name.lower().removeprefix('.')}" for name in formats]
+    for suffix in suffixes:
+        output_kind(Path(f"a{suffix}"))
+    first = suffixes[0] if suffixes else ".png"
     pictures = (
-        [work.heatmap(slide_id) for slide_id in ids]
+        [work.heatmap(slide_id, first) for slide_id in ids]
         if out is None
-        else places(out, ids, ".png", picture_format)
+        else places(out, ids, first, output_kind)
     )
     numbers: Sequence[Path | None] = (
         [None] * len(ids) if scores is None else places(scores, ids, ".npz", scores_format)
     )
     slides = {entry.path.resolve() for entry in entries}
-    for picture in pictures:
-        if picture.resolve() in slides:
-            raise UsageError("the heatmap would replace the slide itself", where=picture)
-    return dict(zip(ids, zip(pictures, numbers, strict=True), strict=True))
+    targets = {}
+    for slide_id, picture, number in zip(ids, pictures, numbers, strict=True):
+        stem = picture.name.removesuffix(suffix_of(picture))
+        every = dict.fromkeys([picture, *(picture.with_name(stem + end) for end in suffixes)])
+        for path in every:
+            if path.resolve() in slides:
+                raise UsageError("the heatmap would replace the slide itself", where=path)
+            if figure.figure != "map" and output_kind(path) in ("overlay", "ome"):
+                raise UsageError(
+                    "an overlay holds one map, and no figure",
+                    where=path,
+                    wanted="a PNG or JPEG",
+                    hint="without --figure and --side-by-side",
+                )
+        targets[slide_id] = Targets(
+            pictures=tuple(every),
+            scores=number,
+            sheet=picture.with_name(f"{stem}_patches.png") if figure.top else None,
+        )
+    return targets

@@ -16,7 +16,8 @@ from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.grade import Grader
 from hvit_cli.steps.parts import refuse_trained_on, slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
-from hvit_cli.storage.features import SlideFeatures, read_features
+from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
+from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.status import Status, StatusRow
 from hvit_cli.storage.tables import read_table, write_table
 from hvit_cli.storage.work import WorkFolder
@@ -114,7 +115,7 @@ def predict(
     _require_table(table)
     files = feature_files(sources)
     entries = (
-        [SlideEntry(slide_id=file.stem, path=file) for file in files]
+        stored_entries(files)
         if files
         else find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
     )
@@ -128,7 +129,7 @@ def predict(
     grader = Grader(model, embedding)
     features_of: Callable[[SlideEntry], Prepared]
     if files:
-        features_of = _stored_features
+        features_of = stored_features
     else:
         features_of = SlidePreparer(
             work=work,
@@ -170,31 +171,6 @@ def predict(
 def cases_path(table: Path) -> Path:
     """Where the table of cases lies: `predictions-cases.csv` beside `predictions.csv`."""
     return table.with_name(f"{table.stem}-cases{table.suffix}")
-
-
-def feature_files(sources: Sequence[Path]) -> list[Path]:
-    """The feature files that were given, or that lie in the folders given; [] for slides.
-
-    Raises:
-        UsageError: Feature files and slides were given together.
-    """
-    found = [_features_in(source) for source in sources]
-    if any(found) and not all(found):
-        raise UsageError(
-            "slides and feature files cannot be graded in one run",
-            found=", ".join(map(str, sources)),
-        )
-    return [file for files in found for file in files]
-
-
-def _features_in(source: Path) -> list[Path]:
-    if source.is_dir():
-        return sorted(source.glob("*.h5"))
-    return [source] if source.suffix == ".h5" else []
-
-
-def _stored_features(entry: SlideEntry) -> Prepared:
-    return Prepared(status="done", features=read_features(entry.path))
 
 
 def _graded(row: StatusRow, grader: Grader, features: SlideFeatures) -> Prediction:

@@ -122,7 +122,7 @@ def embed_slide(slide: Slide, tiles: TileFile, embedder: Embedder, recipe: Recip
     encoder = embedder.encoder
     embedded = [
         np.asarray(encoder.embed(batch), np.float16)
-        for batch in _batches(_read_regions(slide, tiles, wanted), embedder.batch_size)
+        for batch in batches(read_regions(slide, tiles, wanted), embedder.batch_size)
     ]
     width = encoder.spec.width
     return SlideFeatures(
@@ -164,8 +164,14 @@ def _plan(tiles: TileFile) -> ReadingPlan:
     )
 
 
-def _read_regions(slide: Slide, tiles: TileFile, wanted: npt.NDArray[np.bool_]) -> Iterator[Pixels]:
-    """Yields the wanted patches of each region, (n, patch, patch, 3), reading one ahead."""
+def read_regions(slide: Slide, tiles: TileFile, wanted: npt.NDArray[np.bool_]) -> Iterator[Pixels]:
+    """Yields the wanted patches of each region, (n, patch, patch, 3), reading one ahead.
+
+    Args:
+        slide: The open slide.
+        tiles: Its regions.
+        wanted: (M, K) which patches.
+    """
     plan, regions = _plan(tiles), tiles.regions
 
     def read(region: int) -> Pixels:
@@ -189,7 +195,7 @@ def _read_regions(slide: Slide, tiles: TileFile, wanted: npt.NDArray[np.bool_]) 
             yield ahead.result()
 
 
-def _batches(regions: Iterator[Pixels], batch_size: int) -> Iterator[Pixels]:
+def batches(regions: Iterator[Pixels], batch_size: int) -> Iterator[Pixels]:
     """Regroups patches into batches of one size; the last may be smaller."""
     waiting: list[Pixels] = []
     for patches in regions:

@@ -2,32 +2,53 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
+
 from hvit_cli import __version__
-from hvit_cli.heatmaps.export import write_picture, write_scores
+from hvit_cli.heatmaps.grids import mean_on_scale
 from hvit_cli.heatmaps.maps import PatchMap, rescale
-from hvit_cli.heatmaps.panel import Panel
-from hvit_cli.heatmaps.picture import Facts, draw_figure
+from hvit_cli.heatmaps.picture import Facts
+from hvit_cli.heatmaps.render import RgbImage
+from hvit_cli.heatmaps.stitch import PictureFrame
+from hvit_cli.heatmaps.tokens import TokenMap, rescale_tokens
+from hvit_cli.models.encoders import PatchEncoder
 from hvit_cli.settings import (
     Attention,
     EmbeddingSettings,
+    FigureSettings,
     HeatmapSettings,
+    MapKind,
     ReadingSettings,
+    Scale,
     as_recipe,
 )
 from hvit_cli.slides.manifest import SlideEntry
-from hvit_cli.slides.reader import open_slide
-from hvit_cli.steps.attention_map import attention_map
+from hvit_cli.slides.reader import Slide, open_slide
 from hvit_cli.steps.choose import ChosenModel
 from hvit_cli.steps.grade import Grader, Grading
-from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.features import SlideFeatures
+from hvit_cli.storage.tiles import read_tiles
 from hvit_cli.storage.work import WorkFolder
-from hvit_cli.tissue.mask import read_mask
+from hvit_cli.tissue.coverage import count_pixels
+from hvit_cli.tissue.mask import TissueMask, read_mask
+
+_READ_AGAIN = "The slide was read again for the patch encoder's own attention."
+_TITLES: dict[MapKind, str] = {
+    "rollout": "rollout",
+    "contribution": "contribution to the score",
+    "single": "patches alone",
+    "gradient": "gradient × attention",
+    "integrated": "integrated gradients",
+}
+
+
+_ONE_MAP = FigureSettings()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +78,8 @@ class Heatmap:
 
     Attributes:
         slide_id: The slide's name without suffix.
-        picture: The picture.
+        picture: The picture, or the first of several files.
+        further: The other files that were asked for.
         scores: The numbers behind it, where they were asked for.
         model: The model's name.
         verdicts: One for each kind of attention that is shown, the masked one first.
@@ -65,6 +87,7 @@ class Heatmap:
 
     slide_id: str
     picture: Path
+    further: tuple[Path, ...]
     scores: Path | None
     model: str
     verdicts: tuple[Verdict, ...]
@@ -77,7 +100,8 @@ class HeatmapPainter:
         models: One for each kind of attention that is shown, the masked one first.
         settings: What the maps show and how they are painted.
         embedding: Says on which device the aggregators run.
-        work: Where the tissue masks lie.
+        work: Where the tissue masks and regions lie.
+        encoder: The models' patch encoder; only maps of its own attention need it.
     """
 
     def __init__(
@@ -87,10 +111,14 @@ class HeatmapPainter:
         settings: HeatmapSettings,
         embedding: EmbeddingSettings,
         work: WorkFolder,
+        encoder: PatchEncoder | None = None,
     ) -> None:
         self.models = models
         self.settings = settings
         self.work = work
+        self.figure = figure
+        self.encoder = encoder
+        self.batch_size = embedding.batch_size
         self.graders = [Grader(model, embedding) for model in models]
 
     def draw(
@@ -98,66 +126,69 @@ class HeatmapPainter:
         entry: SlideEntry,
         reading: ReadingSettings,
         features: SlideFeatures,
-        picture: Path,
-        numbers: Path | None,
+        targets: Targets,
+        shifted: Iterable[SlideFeatures] = (),
     ) -> Heatmap:
-        """Writes the picture, and the numbers where they are asked for.
+        """Writes the picture, and whatever else is asked for.
 
         Args:
             entry: The slide.
-            reading: Where its spacing comes from.
+            reading: Where its spacing comes from, and at which patches are read.
             features: What the models are given.
-            picture: PNG or JPEG to write.
-            numbers: NPZ to write, or None.
+            targets: The files to write.
+            shifted: Features of the same slide on shifted grids, for a finer map.
 
         Raises:
             ModelError: The features do not fit a model.
             StorageError: A file cannot be written.
         """
-        gradings = [grader.grade(features, with_attention=True) for grader in self.graders]
+        gradings, raw = self._explained(features)
         verdicts = tuple(map(verdict_of, self.models, gradings))
-        raw: dict[str, PatchMap] = {
-            model.attention: attention_map(features, grading, model.attention, self.settings)
-            for model, grading in zip(self.models, gradings, strict=True)
-        }
-        scaled = {kind: rescale(one, self.settings.shown_scale) for kind, one in raw.items()}
-        self._write_figure(picture, entry, reading, features, verdicts, scaled)
-        if numbers is not None:
-            with whole_file(numbers) as temporary:
-                write_scores(temporary, raw, scaled, self._metadata(features, verdicts))
-        return Heatmap(
-            slide_id=entry.slide_id,
-            picture=picture,
-            scores=numbers,
-            model=self.models[0].folder.name,
-            verdicts=verdicts,
-        )
-
-    def _write_figure(
-        self,
-        picture: Path,
-        entry: SlideEntry,
-        reading: ReadingSettings,
-        features: SlideFeatures,
-        verdicts: Sequence[Verdict],
-        scaled: Mapping[str, PatchMap],
-    ) -> None:
         mask, _ = read_mask(self.work.mask(entry.slide_id))
+        scale = self.settings.shown_scale
+        scaled = {kind: rescale(one, scale) for kind, one in raw.items()}
+        if self.settings.overlap > 1:
+            grids = [raw, *(self._explained(one)[1] for one in shifted)]
+            raw, scaled = _finer(grids, self.settings, mask)
+        tiles = read_tiles(self.work.tiles(entry.slide_id))
         with open_slide(
             entry.path,
             reading,
             slide_id=entry.slide_id,
             manifest_spacing_um=entry.spacing_um,
         ) as slide:
-            figure = draw_figure(
-                _panels(verdicts, scaled),
-                self._facts(features, verdicts),
-                mask.pixels,
-                lambda frame: slide.strips(frame.size_px),
-                self.settings,
-            )
-            with whole_file(picture) as temporary:
-                write_picture(temporary, figure)
+            Artwork(
+                facts=self._facts(features, verdicts),
+                titles=_titles(verdicts),
+                raw=raw,
+                scaled=scaled,
+                settings=self.settings,
+                figure=self.figure,
+                slide=slide,
+                reading=reading,
+                mask=mask,
+                regions=tiles.regions,
+                region_weight=gradings[0].slide_attention.tolist(),
+                region_background=tiles.regions.tissue_fraction <= tiles.background_below,
+                metadata=self._metadata(features, verdicts),
+            ).write(targets)
+        return Heatmap(
+            slide_id=entry.slide_id,
+            picture=targets.pictures[0],
+            further=(*targets.pictures[1:], *([targets.sheet] if targets.sheet else [])),
+            scores=targets.scores,
+            model=self.models[0].folder.name,
+            verdicts=verdicts,
+        )
+
+    def _explained(self, features: SlideFeatures) -> tuple[list[Grading], dict[str, PatchMap]]:
+        """What every model says of a slide, and its map, by attention kind."""
+        gradings = [grader.grade(features, with_attention=True) for grader in self.graders]
+        raw = {
+            model.attention: attention_map(features, grading, model.attention, self.settings)
+            for model, grading in zip(self.models, gradings, strict=True)
+        }
+        return gradings, dict(raw)
 
     def _facts(self, features: SlideFeatures, verdicts: Sequence[Verdict]) -> Facts:
         folder = self.models[0].folder
@@ -179,12 +210,22 @@ class HeatmapPainter:
             notes=tuple(notes),
         )
 
-    def _metadata(self, features: SlideFeatures, verdicts: Sequence[Verdict]) -> dict[str, Any]:
+    def _metadata(
+        self, features: SlideFeatures, verdicts: Sequence[Verdict], raw: PatchMap | TokenMap
+    ) -> dict[str, Any]:
         folder = self.models[0].folder
+        patches = raw.patches if isinstance(raw, TokenMap) else raw
         return {
             "slide_id": features.slide_id,
             "hvit": __version__,
-            "settings": as_recipe(self.settings),
+            "settings": as_recipe(replace(self.settings, scale=self.settings.shown_scale)),
+            "map": {
+                "quantity": patches.quantity,
+                "level": patches.level,
+                "within": raw.within,
+                "signed": patches.signed,
+                "unit": patches.unit_label,
+            },
             "model": folder.name,
             "members": {
                 model.attention: [member.sha256 for member in model.members]
@@ -228,19 +269,49 @@ def as_sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}".rstrip(".") + "."
 
 
-def _panels(verdicts: Sequence[Verdict], scaled: Mapping[str, PatchMap]) -> list[Panel]:
+def _slide_pixels(slide: Slide, frame: PictureFrame) -> Iterator[RgbImage]:
+    return slide.strips(frame.size_px)
+
+
+def as_cells(one: PatchMap | TokenMap) -> PatchMap:
+    """A map as it is painted: tokens become small patches."""
+    return one.as_patch_map() if isinstance(one, TokenMap) else one
+
+
+def rescaled(raw: PatchMap | TokenMap, scale: Scale) -> PatchMap | TokenMap:
+    """A map of patches or tokens on another scale."""
+    return rescale_tokens(raw, scale) if isinstance(raw, TokenMap) else rescale(raw, scale)
+
+
+def _titles(verdicts: Sequence[Verdict]) -> dict[str, str]:
+    """What stands above each map; masked last where both kinds are shown, as in the paper."""
     if len(verdicts) == 1:
-        kind = verdicts[0].attention
-        return [Panel(title=f"{kind} attention", patch_map=scaled[kind])]
-    # The paper's order: mask, plain, masked.
+        return {verdicts[0].attention: f"{verdicts[0].attention} attention"}
     shown = sorted(verdicts, key=lambda verdict: verdict.attention, reverse=True)
-    return [
-        Panel(title="tissue mask"),
-        *(
-            Panel(
-                title=f"{verdict.attention} attention: {in_words(verdict)}",
-                patch_map=scaled[verdict.attention],
-            )
-            for verdict in shown
-        ),
-    ]
+    return {
+        verdict.attention: f"{verdict.attention} attention: {in_words(verdict)}"
+        for verdict in shown
+    }
+
+
+def _finer(
+    grids: Sequence[Mapping[str, PatchMap]], settings: HeatmapSettings, mask: TissueMask
+) -> tuple[dict[str, PatchMap], dict[str, PatchMap]]:
+    """The means of the grids' maps, as they are and on the scale that is shown."""
+    raw, scaled = {}, {}
+    for kind in grids[0]:
+        maps = [grid[kind] for grid in grids]
+        for means, scale in ((raw, "raw"), (scaled, settings.shown_scale)):
+            mean = mean_on_scale(maps, settings.overlap, scale)  # type: ignore[arg-type] # of Scale
+            means[kind] = replace(mean, tissue_fraction=_tissue_fraction(mean, mask))
+        raw[kind] = replace(raw[kind], value=np.nan_to_num(raw[kind].value))
+    return raw, scaled
+
+
+def _tissue_fraction(cells: PatchMap, mask: TissueMask) -> npt.NDArray[np.float32]:
+    """(P,) share of the mask pixels with their centre in a cell that are tissue."""
+    corner = cells.region_xy_level0.astype(np.float64)
+    steps = np.arange(cells.side + 1) * cells.patch_level0
+    tissue, pixels = count_pixels(mask, corner[:, :1] + steps, corner[:, 1:] + steps)
+    fraction = tissue / np.maximum(pixels, 1)
+    return np.asarray(fraction.reshape(-1), np.float32)
