@@ -20,11 +20,13 @@ from hvit_cli.cli import (
     heatmap,
     info,
     predict,
+    pretrain,
     probe,
     segment,
     split,
     tile,
     train,
+    view,
 )
 from hvit_cli.cli.several import spread
 from hvit_cli.errors import HvitError, InterruptedRunError
@@ -91,12 +93,14 @@ for _command in (
     encoders.encoders,
     embed.embed,
     split.split,
+    pretrain.pretrain,
     probe.probe,
     train.train,
     predict.predict,
     evaluate.evaluate,
     compare.compare,
     heatmap.heatmap,
+    view.view,
     convert.convert,
     demo.demo,
     bench.bench,

@@ -1,0 +1,136 @@
+"""What `hvit pretrain` shows: slides as they are looked at, then a line per epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+from hvit_cli.cli import console
+
+if TYPE_CHECKING:
+    from hvit_cli.engine.run import SlideRecord
+    from hvit_cli.pipelines.pretrain import PretrainingRequest
+    from hvit_cli.pretraining.job import PretrainingJob
+    from hvit_cli.pretraining.pool import PoolSlide
+    from hvit_cli.pretraining.records import PretrainingRecord
+    from hvit_cli.training.workers import Workers
+
+
+def run(request: PretrainingRequest, workers: Workers, as_json: bool) -> None:
+    """Prepares, trains, and says what came of it."""
+    from hvit_cli.pipelines import pretrain as pipeline
+
+    slides: list[SlideRecord[PoolSlide | None]] = []
+    if request.settings.level == "region":
+        job = pipeline.prepare_regions(request, workers)
+    else:
+        found = pipeline.find_patches(request, pipeline.list_slides(request), workers)
+        slides = console.follow(found, "tile") if workers.first else list(found)
+        pool = pipeline.pool_of(request, slides)
+        if workers.first:
+            for one in pipeline.cache_patches(request, pool):
+                if one.status == "made":
+                    console.note(f"[{one.number}/{one.total}] cached {one.slide_id} {one.remark}")
+        workers.wait()
+        job = pipeline.prepare_patches(request, pool, workers)
+    if not workers.first:
+        list(pipeline.pretrain(job, workers=workers))
+        return
+    _announce(job, request)
+    records = _follow(job, lambda watch: pipeline.pretrain(job, watch, workers=workers))
+    if as_json:
+        console.say_json({"encoder": job.out, "epochs": records, "skipped": job.source.skipped})
+    else:
+        _summarise(job, records)
+    console.finish(slides)
+
+
+def _announce(job: PretrainingJob, request: PretrainingRequest) -> None:
+    things = "tissue patches" if request.settings.level == "patch" else "regions"
+    console.note(
+        f"{job.title}: {len(job.source)} {things} of {len(job.slides)} slides; "
+        f"{job.steps_per_epoch} steps an epoch, {request.settings.epochs} epochs"
+    )
+    for text in job.notes:
+        console.note(text)
+    if job.done:
+        console.note("this pretraining is done already, and is not repeated")
+
+
+def _follow(
+    job: PretrainingJob,
+    start: Callable[[Callable[[int], None] | None], Iterable[PretrainingRecord]],
+) -> list[PretrainingRecord]:
+    screen = Console(stderr=True, highlight=False)
+    epochs = job.settings.epochs
+    if not screen.is_terminal:
+        return list(console.each_said(start(None), lambda record: _line(record, epochs)))
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("steps"),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+    )
+    done: list[PretrainingRecord] = []
+    with Progress(*columns, console=screen, transient=True) as progress:
+        task = progress.add_task("epoch 1", total=epochs * job.steps_per_epoch)
+        for record in start(lambda step: progress.update(task, completed=step)):
+            done.append(record)
+            progress.console.print(_line(record, epochs), markup=False)
+            progress.update(
+                task, completed=record.step, description=f"epoch {min(record.epoch + 1, epochs)}"
+            )
+    return done
+
+
+def _line(record: PretrainingRecord, epochs: int) -> str:
+    parts = [
+        f"epoch {record.epoch}/{epochs}",
+        f"loss {record.loss:.4f}",
+        f"teacher entropy {record.teacher_entropy:.3f}",
+        f"rank {record.effective_rank:.1f}",
+        "" if record.probe is None else f"probe {record.probe:.4f}",
+        f"{record.patches_per_s:.1f} patches/s",
+        f"{record.seconds:.1f} s",
+        "best so far" if record.best else "",
+        f"{record.skipped_slides} slides skipped" if record.skipped_slides else "",
+        f"ALARM: {record.alarm}" if record.alarm else "",
+    ]
+    return "  ".join(part for part in parts if part)
+
+
+def _summarise(job: PretrainingJob, records: list[PretrainingRecord]) -> None:
+    from hvit_cli.pretraining.records import best_record
+
+    kept = best_record(records) or records[-1]
+    console.say_table(
+        ("encoder", "epoch kept", "loss", "teacher entropy", "rank", "probe", "slides"),
+        [
+            (
+                job.out,
+                kept.epoch,
+                f"{kept.loss:.4f}",
+                f"{kept.teacher_entropy:.3f}",
+                f"{kept.effective_rank:.1f}",
+                console.number(kept.probe, 4),
+                len(job.slides),
+            )
+        ],
+    )
+    for slide, reason in job.source.skipped.items():
+        console.note(f"skipped, not read throughout: {slide}: {reason}")
+    if records and records[-1].alarm:
+        console.note(f"Warning: {records[-1].alarm}")

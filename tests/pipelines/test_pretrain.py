@@ -1,0 +1,219 @@
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from safetensors.torch import load_file
+from typer.testing import CliRunner
+
+from hvit_cli.cli.app import app
+from hvit_cli.errors import LabelError, RecipeError, UsageError
+from hvit_cli.models.encoders import load_encoder
+from hvit_cli.pipelines.pretrain import (
+    PretrainingRequest,
+    cache_patches,
+    find_patches,
+    list_slides,
+    pool_of,
+    prepare_patches,
+    prepare_regions,
+    pretrain,
+)
+from hvit_cli.pretraining.job import PretrainingJob
+from hvit_cli.pretraining.records import PretrainingRecord
+from hvit_cli.settings import CropSettings, PretrainingSettings, TilingSettings
+from hvit_cli.storage.work import WorkFolder
+
+SETTINGS = PretrainingSettings(
+    width=32,
+    depth=2,
+    heads=2,
+    token_px=16,
+    out_dim=64,
+    head_hidden=32,
+    head_bottleneck=16,
+    epochs=2,
+    warmup_epochs=1,
+    batch=4,
+    save_steps=2,
+    precision="float32",
+)
+CROPS = CropSettings(global_px=64, local_px=32, local_crops=2)
+
+
+def request_of(slides: Path, tmp_path: Path, **changes: object) -> PretrainingRequest:
+    asked = PretrainingRequest(
+        sources=(slides,),
+        work=WorkFolder(tmp_path / "work"),
+        out=tmp_path / "encoder",
+        tiling=TilingSettings(region_px=1024, patch_px=128),
+        crops=CROPS,
+        settings=SETTINGS,
+        device="cpu",
+        threads=1,
+    )
+    return replace(asked, **changes)  # type: ignore[arg-type]  # fields by name
+
+
+def job_of(request: PretrainingRequest) -> PretrainingJob:
+    pool = pool_of(request, list(find_patches(request, list_slides(request))))
+    list(cache_patches(request, pool))
+    return prepare_patches(request, pool)
+
+
+def run(request: PretrainingRequest) -> list[PretrainingRecord]:
+    return list(pretrain(job_of(request)))
+
+
+def write_folds(path: Path, rows: Sequence[str]) -> Path:
+    path.write_text("slide_id,label,fold,set\n" + "\n".join(rows) + "\n", encoding="utf-8")
+    return path
+
+
+def test_slides_become_an_encoder_that_embed_takes_and_that_names_its_slides(
+    slides: Path, tmp_path: Path
+) -> None:
+    request = request_of(slides, tmp_path)
+    records = run(request)
+    assert [record.epoch for record in records] == [1, 2]
+    encoder = load_encoder(tmp_path / "encoder", device="cpu")
+    # The slide of bare glass has nothing to learn from, and is not among them.
+    assert encoder.spec.pretraining_slides == ("drawn",)
+    assert encoder.spec.width == 32
+    assert encoder.spec.input_px == 64
+    assert not (tmp_path / "encoder" / "training_state.pt").exists()
+    for name in ("metrics.csv", "curves.png", "README.md", "recipe.json"):
+        assert (tmp_path / "encoder" / name).stat().st_size
+
+
+def test_a_run_stopped_inside_an_epoch_ends_with_the_same_weights(
+    slides: Path, tmp_path: Path
+) -> None:
+    whole = request_of(slides, tmp_path, out=tmp_path / "whole")
+    run(whole)
+    stopped = request_of(slides, tmp_path, out=tmp_path / "stopped")
+    job = job_of(stopped)
+    # Not a multiple of save_steps: the steps since the last saved state are done again.
+    at = job.steps_per_epoch + 3
+    assert job.steps_per_epoch > 3
+
+    class StoppedError(Exception):
+        pass
+
+    def stop(step: int) -> None:
+        if step == at:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        list(pretrain(job, stop))
+    assert not (tmp_path / "stopped" / "encoder.json").exists()
+    records = run(stopped)
+    assert [record.epoch for record in records] == [1, 2]
+    weights = [load_file(tmp_path / n / "encoder.safetensors") for n in ("whole", "stopped")]
+    assert weights[0].keys() == weights[1].keys()
+    assert all((weights[0][name] == weights[1][name]).all() for name in weights[0])
+
+
+def test_a_finished_run_is_not_repeated_and_another_is_refused(
+    slides: Path, tmp_path: Path
+) -> None:
+    request = request_of(slides, tmp_path)
+    first = run(request)
+    before = (tmp_path / "encoder" / "encoder.safetensors").stat().st_mtime_ns
+    assert [(r.epoch, r.loss) for r in run(request)] == [(r.epoch, r.loss) for r in first]
+    assert (tmp_path / "encoder" / "encoder.safetensors").stat().st_mtime_ns == before
+    other = replace(request, settings=replace(SETTINGS, seed=1))
+    with pytest.raises(RecipeError, match="seed"):
+        run(other)
+    run(replace(other, overwrite=True))
+    recipe = json.loads((tmp_path / "encoder" / "recipe.json").read_text(encoding="utf-8"))
+    assert recipe["settings"]["pretraining"]["seed"] == 1
+
+
+def test_a_cache_gives_the_same_patches_as_the_slides(slides: Path, tmp_path: Path) -> None:
+    run(request_of(slides, tmp_path, out=tmp_path / "read"))
+    run(request_of(slides, tmp_path, out=tmp_path / "cached", cache=tmp_path / "cache"))
+    # One slide: windows of slides and a shuffle of all are the same order.
+    read, cached = (load_file(tmp_path / n / "encoder.safetensors") for n in ("read", "cached"))
+    assert all((read[name] == cached[name]).all() for name in read)
+    with pytest.raises(RecipeError, match="patch_px"):
+        run(
+            request_of(
+                slides,
+                tmp_path,
+                work=WorkFolder(tmp_path / "other"),
+                tiling=TilingSettings(region_px=1024, patch_px=256),
+                cache=tmp_path / "cache",
+            )
+        )
+
+
+def test_only_the_training_slides_of_the_fold_are_learned_from(
+    slides: Path, tmp_path: Path
+) -> None:
+    for name in ("second", "third"):
+        shutil.copy(slides / "drawn.tiff", slides / f"{name}.tiff")
+    folds = write_folds(tmp_path / "folds.csv", ["drawn,0,0,", "second,1,1,", "third,2,,test"])
+    request = request_of(slides, tmp_path, folds=folds, fold=1)
+    run(request)
+    assert load_encoder(tmp_path / "encoder").spec.pretraining_slides == ("drawn",)
+    with pytest.raises(LabelError, match="no such fold"):
+        list_slides(replace(request, fold=7))
+    with pytest.raises(UsageError, match="given together"):
+        request_of(slides, tmp_path, folds=folds)
+
+
+def test_the_probe_must_not_judge_what_is_learned_from(slides: Path, tmp_path: Path) -> None:
+    table = tmp_path / "patches.csv"
+    rows = [f"drawn,slides/drawn.tiff,{400 + 20 * i},300,{'ab'[i % 2]},g{i}" for i in range(6)]
+    table.write_text("slide_id,path,x_level0,y_level0,label,group\n" + "\n".join(rows) + "\n")
+    with pytest.raises(LabelError, match="judges slides that the encoder learns from"):
+        job_of(request_of(slides, tmp_path, probe=table))
+    shutil.copytree(slides, tmp_path / "others")
+    (tmp_path / "others" / "drawn.tiff").rename(tmp_path / "others" / "other.tiff")
+    records = run(request_of(tmp_path / "others", tmp_path, probe=table))
+    assert all(record.probe is not None for record in records)
+    assert any(record.best for record in records)
+
+
+def test_too_few_patches_for_a_batch_are_one_clear_line(slides: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="too few tissue patches") as caught:
+        job_of(request_of(slides, tmp_path, settings=replace(SETTINGS, batch=4096)))
+    assert "4096" in str(caught.value)
+
+
+def test_patience_without_a_probe_is_refused(slides: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="patience"):
+        job_of(request_of(slides, tmp_path, settings=replace(SETTINGS, patience=2)))
+
+
+def test_the_region_level_takes_one_folder_of_features(tmp_path: Path) -> None:
+    request = PretrainingRequest(
+        sources=(tmp_path, tmp_path),
+        work=WorkFolder(tmp_path),
+        settings=replace(SETTINGS, level="region"),
+    )
+    with pytest.raises(UsageError, match="one folder of features"):
+        prepare_regions(request)
+
+
+def test_the_command_pretrains_and_says_where_the_encoder_lies(
+    slides: Path, tmp_path: Path
+) -> None:
+    sizes = {"--region": 1024, "--patch": 128, "--width": 32, "--depth": 2, "--heads": 2}
+    head = {"--out-dim": 64, "--head-hidden": 32, "--head-bottleneck": 16}
+    crops = {"--global-px": 64, "--local-px": 32, "--local-crops": 2, "--threads": 1}
+    run_for = {"--epochs": 1, "--warmup-epochs": 0, "--batch": 8}
+    options = {**sizes, **head, **crops, **run_for}
+    arguments = [str(part) for pair in options.items() for part in pair]
+    ended = CliRunner().invoke(
+        app, ["pretrain", str(slides), *arguments, "-w", str(tmp_path / "w"), "--name", "mine"]
+    )
+    assert ended.exit_code == 0, ended.output
+    folder = tmp_path / "w" / "encoders" / "patch"
+    assert load_encoder(folder).spec.name == "mine"
+    assert "epoch kept" in ended.stdout
