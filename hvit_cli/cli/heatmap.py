@@ -10,6 +10,8 @@ import typer
 from hvit_cli.cli import console, options
 from hvit_cli.settings import (
     EmbeddingSettings,
+    FigureKind,
+    FigureSettings,
     HeatmapSettings,
     MapKind,
     MapLevel,
@@ -31,14 +33,39 @@ def heatmap(
         typer.Option(
             "-o",
             "--out",
-            help="PNG or JPEG for one slide, a folder for several; heatmaps/ in the work folder "
-            "by default.",
+            help="For one slide a file: .png, .jpg, .tiff or .ome.tiff (overlay), .geojson; for "
+            "several a folder; heatmaps/ in the work folder by default.",
         ),
     ] = None,
     masked: options.Masked = None,
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="Tissue mask, plain and masked map together.")
     ] = False,
+    figure: Annotated[
+        FigureKind,
+        typer.Option("--figure", help=sentence(FigureSettings, "figure"), rich_help_panel=_PICTURE),
+    ] = FigureSettings.figure,
+    shown_region: Annotated[
+        int | None,
+        typer.Option(
+            "--show-region",
+            help=sentence(FigureSettings, "shown_region"),
+            rich_help_panel=_PICTURE,
+        ),
+    ] = FigureSettings.shown_region,
+    top: Annotated[
+        int,
+        typer.Option("--top", help=sentence(FigureSettings, "top"), rich_help_panel=_PICTURE),
+    ] = FigureSettings.top,
+    formats: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="Write this format, into the folder or beside the file: png, jpg, tiff, "
+            "ome.tiff, geojson. May be given several times.",
+            metavar="SUFFIX",
+        ),
+    ] = None,
     scores: Annotated[
         Path | None,
         typer.Option(
@@ -147,6 +174,18 @@ def heatmap(
             "--contour", help=sentence(HeatmapSettings, "contour"), rich_help_panel=_PICTURE
         ),
     ] = HeatmapSettings.contour,
+    overlap: Annotated[
+        int,
+        typer.Option(
+            "--overlap", help=sentence(HeatmapSettings, "overlap"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.overlap,
+    overlay_um: Annotated[
+        float,
+        typer.Option(
+            "--overlay-um", help=sentence(HeatmapSettings, "overlay_um"), rich_help_panel=_PICTURE
+        ),
+    ] = HeatmapSettings.overlay_um,
     region_px: options.ModelRegionPx = None,
     patch_px: options.ModelPatchPx = None,
     spacing_um: options.ModelSpacingUm = None,
@@ -167,6 +206,10 @@ def heatmap(
     verbose: options.Verbose = False,
 ) -> None:
     """Draw where the model looked over the slide; what it could not see stays clear."""
+    if side_by_side and figure not in ("map", "6"):
+        from hvit_cli.errors import UsageError
+
+        raise UsageError("--side-by-side is figure 6", where="--figure", found=figure)
     settings = HeatmapSettings(
         map=map_kind,
         level=cast(MapLevel, level.replace("x", "×")),  # checked at birth
@@ -185,6 +228,8 @@ def heatmap(
         threshold=threshold,
         highlight=highlight,
         contour=contour,
+        overlap=overlap,
+        overlay_um=overlay_um,
     )
 
     from hvit_cli.pipelines.heatmap import heatmap as run
@@ -197,7 +242,6 @@ def heatmap(
             work=WorkFolder(work),
             out=out,
             scores=scores,
-            side_by_side=side_by_side,
             settings=settings,
             request=ModelRequest(
                 model=model,
@@ -219,6 +263,12 @@ def heatmap(
                 tissue_geojson=tissue_geojson,
             ),
             embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
+            figure=FigureSettings(
+                figure="6" if side_by_side else figure,
+                shown_region=shown_region,
+                top=top,
+            ),
+            formats=formats or (),
             exclude=exclude,
             overwrite=overwrite,
         ),

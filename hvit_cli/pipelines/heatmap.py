@@ -30,6 +30,7 @@ from hvit_cli.steps.paint import Heatmap, HeatmapPainter
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.shifted import shifted_features
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
+from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
@@ -79,7 +80,8 @@ def heatmap(
         HvitError: Nothing can be done at all (no slides, no model, an output that cannot be).
     """
     if figure.needs_both and request.attention is not None:
-        raise UsageError("this figure shows both kinds of attention", hint="without --masked")
+        asked = "--side-by-side" if figure.figure == "6" else f"--figure {figure.figure}"
+        raise UsageError(f"{asked} shows both kinds of attention", hint="without --masked")
     colour_table(settings.shown_colour_map)
     files = feature_files(sources)
     if files and needs_pixels(settings):
@@ -108,23 +110,36 @@ def heatmap(
     target_reading = reading_of(models[0], reading)
     features_of: Callable[[SlideEntry], Prepared] = stored_features
     encoder: PatchEncoder | None = None
+    preparer: SlidePreparer | None = None
+    if files and (settings.overlap > 1 or figure.figure in ("1", "4") or figure.top):
+        raise UsageError(
+            "this needs the slides themselves, to read them again",
+            where="--overlap, --figure, --top",
+            found="feature files",
+        )
     if not files:
         # Features of all patches serve both kinds of attention.
         widest = next((model for model in models if model.attention == "plain"), models[0])
         embedder = model_embedder(widest, embedding)
         encoder = embedder.encoder
-        features_of = SlidePreparer(
+        preparer = SlidePreparer(
             work=work,
             reading=target_reading,
             tissue=tissue,
             tiling=models[0].folder.tiling,
             embedder=embedder,
             overwrite=overwrite,
-        ).features
+        )
+        features_of = preparer.features
     if needs_pixels(settings) and encoder is not None:
         require_token_attention(encoder)
     painter = HeatmapPainter(
-        models=models, settings=settings, embedding=embedding, work=work, encoder=encoder
+        models=models,
+        settings=settings,
+        embedding=embedding,
+        work=work,
+        encoder=encoder,
+        figure=figure,
     )
 
     def step(entry: SlideEntry) -> tuple[StatusRow, Heatmap | None]:
@@ -132,7 +147,9 @@ def heatmap(
         row = prepared.row(entry, STAGE)
         if prepared.features is None:
             return row, None
-        others = shifted_features(preparer, entry, prepared.features, settings.overlap)
+        others: Iterator[SlideFeatures] = iter(())
+        if preparer is not None:
+            others = shifted_features(preparer, entry, prepared.features, settings.overlap)
         return row, painter.draw(
             entry, target_reading, prepared.features, targets[entry.slide_id], others
         )

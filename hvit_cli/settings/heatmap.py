@@ -177,6 +177,12 @@ class HeatmapSettings:
             "a whole number from 1 to 8",
         )
         require(
+            self.overlap == 1 or "patch" not in self.level,
+            "overlap",
+            self.overlap,
+            "1: tokens are finer than any shifted grid",
+        )
+        require(
             math.isfinite(self.overlay_um) and 0.1 <= self.overlay_um <= 256,
             "overlay_um",
             self.overlay_um,

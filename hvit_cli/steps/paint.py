@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import numpy.typing as npt
-
 from hvit_cli import __version__
-from hvit_cli.heatmaps.grids import mean_on_scale
 from hvit_cli.heatmaps.maps import PatchMap, rescale
 from hvit_cli.heatmaps.picture import Facts
 from hvit_cli.heatmaps.render import RgbImage
@@ -30,13 +28,17 @@ from hvit_cli.settings import (
 )
 from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.slides.reader import Slide, open_slide
+from hvit_cli.steps.artwork import Artwork, CloseUp, Targets
+from hvit_cli.steps.canvas import NO_SLIDE, tissue_canvas, tissue_patches
 from hvit_cli.steps.choose import ChosenModel
+from hvit_cli.steps.explain import explain_slide, needs_pixels, pixels_of
 from hvit_cli.steps.grade import Grader, Grading
+from hvit_cli.steps.shifted import finer_maps
+from hvit_cli.steps.stored_features import is_stored
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.tiles import read_tiles
 from hvit_cli.storage.work import WorkFolder
-from hvit_cli.tissue.coverage import count_pixels
-from hvit_cli.tissue.mask import TissueMask, read_mask
+from hvit_cli.tissue.mask import read_mask
 
 _READ_AGAIN = "The slide was read again for the patch encoder's own attention."
 _TITLES: dict[MapKind, str] = {
@@ -102,6 +104,7 @@ class HeatmapPainter:
         embedding: Says on which device the aggregators run.
         work: Where the tissue masks and regions lie.
         encoder: The models' patch encoder; only maps of its own attention need it.
+        figure: Which figure is drawn.
     """
 
     def __init__(
@@ -112,6 +115,7 @@ class HeatmapPainter:
         embedding: EmbeddingSettings,
         work: WorkFolder,
         encoder: PatchEncoder | None = None,
+        figure: FigureSettings = _ONE_MAP,
     ) -> None:
         self.models = models
         self.settings = settings
@@ -142,35 +146,43 @@ class HeatmapPainter:
             ModelError: The features do not fit a model.
             StorageError: A file cannot be written.
         """
-        gradings, raw = self._explained(features)
+        gradings = [grader.grade(features, with_attention=True) for grader in self.graders]
         verdicts = tuple(map(verdict_of, self.models, gradings))
-        mask, _ = read_mask(self.work.mask(entry.slide_id))
-        scale = self.settings.shown_scale
-        scaled = {kind: rescale(one, scale) for kind, one in raw.items()}
-        if self.settings.overlap > 1:
-            grids = [raw, *(self._explained(one)[1] for one in shifted)]
-            raw, scaled = _finer(grids, self.settings, mask)
-        tiles = read_tiles(self.work.tiles(entry.slide_id))
-        with open_slide(
-            entry.path,
-            reading,
-            slide_id=entry.slide_id,
-            manifest_spacing_um=entry.spacing_um,
-        ) as slide:
+        with ExitStack() as stack:
+            close, mask, pixels = None, tissue_patches(features), tissue_canvas(features)
+            if not is_stored(entry):
+                slide = stack.enter_context(
+                    open_slide(
+                        entry.path,
+                        reading,
+                        slide_id=entry.slide_id,
+                        manifest_spacing_um=entry.spacing_um,
+                    )
+                )
+                close = CloseUp(
+                    slide=slide,
+                    reading=reading,
+                    tiles=read_tiles(self.work.tiles(entry.slide_id)),
+                    region_weight=gradings[0].slide_attention.tolist(),
+                )
+                tissue, _ = read_mask(self.work.mask(entry.slide_id))
+                mask, pixels = tissue.pixels, partial(_slide_pixels, slide)
+            raw = self._explained(features, close)
+            scaled = {kind: rescaled(one, self.settings.shown_scale) for kind, one in raw.items()}
+            if self.settings.overlap > 1:
+                grids = [raw, *(self._explained(one, None) for one in shifted)]
+                raw, scaled = finer_maps(grids, self.settings, tissue)
             Artwork(
-                facts=self._facts(features, verdicts),
-                titles=_titles(verdicts),
+                facts=self._facts(features, verdicts, drawn_alone=close is None),
+                titles=_titles(verdicts, self.settings),
                 raw=raw,
                 scaled=scaled,
                 settings=self.settings,
                 figure=self.figure,
-                slide=slide,
-                reading=reading,
                 mask=mask,
-                regions=tiles.regions,
-                region_weight=gradings[0].slide_attention.tolist(),
-                region_background=tiles.regions.tissue_fraction <= tiles.background_below,
-                metadata=self._metadata(features, verdicts),
+                pixels=pixels,
+                close=close,
+                metadata=self._metadata(features, verdicts, next(iter(raw.values()))),
             ).write(targets)
         return Heatmap(
             slide_id=entry.slide_id,
@@ -181,16 +193,23 @@ class HeatmapPainter:
             verdicts=verdicts,
         )
 
-    def _explained(self, features: SlideFeatures) -> tuple[list[Grading], dict[str, PatchMap]]:
-        """What every model says of a slide, and its map, by attention kind."""
-        gradings = [grader.grade(features, with_attention=True) for grader in self.graders]
-        raw = {
-            model.attention: attention_map(features, grading, model.attention, self.settings)
-            for model, grading in zip(self.models, gradings, strict=True)
+    def _explained(
+        self, features: SlideFeatures, close: CloseUp | None
+    ) -> dict[str, PatchMap | TokenMap]:
+        """The raw map of every model, by attention kind."""
+        read = None
+        if close is not None and needs_pixels(self.settings):
+            read = pixels_of(close.slide, close.tiles, features, self.batch_size)
+        return {
+            grader.model.attention: explain_slide(
+                grader, features, self.settings, encoder=self.encoder, read_patches=read
+            )
+            for grader in self.graders
         }
-        return gradings, dict(raw)
 
-    def _facts(self, features: SlideFeatures, verdicts: Sequence[Verdict]) -> Facts:
+    def _facts(
+        self, features: SlideFeatures, verdicts: Sequence[Verdict], *, drawn_alone: bool
+    ) -> Facts:
         folder = self.models[0].folder
         single = len(verdicts) == 1
         notes = [as_sentence(note) for note in dict.fromkeys(v.note for v in verdicts) if note]
@@ -198,6 +217,10 @@ class HeatmapPainter:
             notes.append(
                 "One head averaged over models that were trained apart: their heads need not match."
             )
+        if needs_pixels(self.settings):
+            notes.append(_READ_AGAIN)
+        if drawn_alone:
+            notes.append(NO_SLIDE)
         return Facts(
             slide_id=features.slide_id,
             size_level0=features.size_level0,
@@ -273,45 +296,17 @@ def _slide_pixels(slide: Slide, frame: PictureFrame) -> Iterator[RgbImage]:
     return slide.strips(frame.size_px)
 
 
-def as_cells(one: PatchMap | TokenMap) -> PatchMap:
-    """A map as it is painted: tokens become small patches."""
-    return one.as_patch_map() if isinstance(one, TokenMap) else one
-
-
 def rescaled(raw: PatchMap | TokenMap, scale: Scale) -> PatchMap | TokenMap:
     """A map of patches or tokens on another scale."""
     return rescale_tokens(raw, scale) if isinstance(raw, TokenMap) else rescale(raw, scale)
 
 
-def _titles(verdicts: Sequence[Verdict]) -> dict[str, str]:
+def _titles(verdicts: Sequence[Verdict], settings: HeatmapSettings) -> dict[str, str]:
     """What stands above each map; masked last where both kinds are shown, as in the paper."""
-    if len(verdicts) == 1:
-        return {verdicts[0].attention: f"{verdicts[0].attention} attention"}
-    shown = sorted(verdicts, key=lambda verdict: verdict.attention, reverse=True)
-    return {
-        verdict.attention: f"{verdict.attention} attention: {in_words(verdict)}"
-        for verdict in shown
-    }
-
-
-def _finer(
-    grids: Sequence[Mapping[str, PatchMap]], settings: HeatmapSettings, mask: TissueMask
-) -> tuple[dict[str, PatchMap], dict[str, PatchMap]]:
-    """The means of the grids' maps, as they are and on the scale that is shown."""
-    raw, scaled = {}, {}
-    for kind in grids[0]:
-        maps = [grid[kind] for grid in grids]
-        for means, scale in ((raw, "raw"), (scaled, settings.shown_scale)):
-            mean = mean_on_scale(maps, settings.overlap, scale)  # type: ignore[arg-type] # of Scale
-            means[kind] = replace(mean, tissue_fraction=_tissue_fraction(mean, mask))
-        raw[kind] = replace(raw[kind], value=np.nan_to_num(raw[kind].value))
-    return raw, scaled
-
-
-def _tissue_fraction(cells: PatchMap, mask: TissueMask) -> npt.NDArray[np.float32]:
-    """(P,) share of the mask pixels with their centre in a cell that are tissue."""
-    corner = cells.region_xy_level0.astype(np.float64)
-    steps = np.arange(cells.side + 1) * cells.patch_level0
-    tissue, pixels = count_pixels(mask, corner[:, :1] + steps, corner[:, 1:] + steps)
-    fraction = tissue / np.maximum(pixels, 1)
-    return np.asarray(fraction.reshape(-1), np.float32)
+    what = _TITLES.get(settings.map)
+    titles = {}
+    for verdict in sorted(verdicts, key=lambda verdict: verdict.attention, reverse=True):
+        kind: str = verdict.attention
+        name = f"{kind}: {what}" if what else f"{kind} attention"
+        titles[kind] = name if len(verdicts) == 1 else f"{name}: {in_words(verdict)}"
+    return titles

@@ -19,6 +19,7 @@ from hvit_cli.pipelines import predict as predict_pipeline
 from hvit_cli.settings import (
     AggregatorSettings,
     EmbeddingSettings,
+    FigureSettings,
     HeatmapSettings,
     ReadingSettings,
     TilingSettings,
@@ -165,7 +166,6 @@ def run(tmp_path: Path, model: Path, monkeypatch: pytest.MonkeyPatch) -> Runner:
             "work": WorkFolder(tmp_path / "work"),
             "out": None,
             "scores": None,
-            "side_by_side": False,
             "settings": HeatmapSettings(max_px=600),
             "request": ModelRequest(
                 model=str(model),
@@ -248,7 +248,9 @@ def test_side_by_side_shows_what_each_kind_of_attention_says_alone(
     run: Runner, slide: Path, model: Path, tmp_path: Path
 ) -> None:
     numbers, alone = tmp_path / "both.npz", tmp_path / "alone.npz"
-    (record,) = run([slide], side_by_side=True, scores=numbers, out=tmp_path / "both.jpg")
+    (record,) = run(
+        [slide], figure=FigureSettings(figure="6"), scores=numbers, out=tmp_path / "both.jpg"
+    )
     for verdict in record.product.verdicts:
         prediction = predicted(slide, model, tmp_path / "elsewhere", verdict.attention)
         assert verdict.score == prediction.score
@@ -339,7 +341,10 @@ def test_drawing_again_gives_the_same_bytes(run: Runner, slide: Path, tmp_path: 
         ({"out": Path("map.svg")}, "map.svg: a heatmap cannot be written in this format"),
         ({"scores": Path("map.csv")}, "map.csv: scores are written as NPZ"),
         ({"settings": HeatmapSettings(colour_map="rainbows")}, "--colour-map: no such colour map"),
-        ({"side_by_side": True, "attention": "masked"}, "--side-by-side shows both kinds"),
+        (
+            {"figure": FigureSettings(figure="6"), "attention": "masked"},
+            "--side-by-side shows both kinds",
+        ),
     ],
 )
 def test_what_cannot_be_drawn_is_refused_before_any_work(
