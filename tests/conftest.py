@@ -1,8 +1,12 @@
-"""What every test may ask for: the folders of real data and of reference numbers."""
+"""What every test may ask for: real data, reference numbers, a browser."""
 
 from __future__ import annotations
 
+import runpy
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -26,3 +30,19 @@ def data() -> Path:
 def reference() -> Path:
     """Numbers computed with the original implementation."""
     return _folder("reference")
+
+
+@pytest.fixture(scope="session")
+def browsing() -> SimpleNamespace:
+    """The functions of `browser.py`; test folders are no packages to import from."""
+    return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("browser.py"))))
+
+
+@pytest.fixture
+def browser(browsing: SimpleNamespace) -> Iterator[Any]:
+    """A fresh Chromium without a window, through Selenium; skipped where there is none."""
+    if reason := browsing.why_no_browser():
+        pytest.skip(reason)
+    chromium = browsing.open_browser()
+    yield chromium
+    chromium.quit()

@@ -1,0 +1,159 @@
+"""One slide's scene for the viewer: graded, mapped on every scale, told in words."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import get_args
+
+import numpy as np
+
+from hvit_cli.heatmaps.captions import colour_label
+from hvit_cli.heatmaps.maps import PatchMap, rescale
+from hvit_cli.heatmaps.render import colour_range, colour_table
+from hvit_cli.settings import GRADE_MAPS, Attention, HeatmapSettings, Scale
+from hvit_cli.slides.manifest import SlideEntry
+from hvit_cli.slides.reader import Slide
+from hvit_cli.steps.attention_map import attention_map
+from hvit_cli.steps.grade import Grader
+from hvit_cli.steps.paint import as_sentence, in_words, verdict_of
+from hvit_cli.steps.prepare import Prepared
+from hvit_cli.storage.features import SlideFeatures
+from hvit_cli.storage.work import WorkFolder
+from hvit_cli.tissue.mask import TissueMask, read_mask
+from hvit_cli.viewer.scene import Layer, Said, Scene, Shade
+
+_NOTHING = {
+    "no_tissue": "No tissue was found: nothing was graded.",
+    "empty_mask": "The tissue mask is empty: nothing was graded.",
+    "no_region": "No region holds enough tissue: nothing was graded.",
+}
+
+
+def make_scene(
+    entry: SlideEntry,
+    slide: Slide,
+    prepared: Prepared,
+    graders: Sequence[Grader],
+    shown: Sequence[HeatmapSettings],
+    work: WorkFolder,
+) -> Scene:
+    """Grades a slide with every kind of attention, and puts together what the page shows.
+
+    Args:
+        entry: The slide's entry.
+        slide: The slide, open.
+        prepared: Its features, or why there are none.
+        graders: One for each kind of attention, the one shown first in front.
+        shown: What each map shows and in which colours; their scales are not asked.
+        work: Where the tissue mask lies.
+
+    Raises:
+        ModelError: The features do not fit a model.
+    """
+    features, folder = prepared.features, graders[0].model.folder
+    mask_file = work.mask(entry.slide_id)
+    mask = read_mask(mask_file)[0] if mask_file.exists() else None
+    scene = Scene(
+        slide_id=entry.slide_id,
+        size_level0=slide.geometry.size_level0,
+        spacing_um_level0=slide.geometry.spacing_um,
+        model=folder.name,
+        watermark=folder.watermark,
+        said=(),
+        layers=(),
+        remarks=_remarks(prepared, mask),
+        opacity=shown[0].opacity,
+        mask=None if mask is None else mask.pixels,
+        region_box_level0=np.zeros((0, 4)),
+    )
+    if features is None:
+        return scene
+    gradings = [grader.grade(features, with_attention=True) for grader in graders]
+    layers = []
+    for settings in shown:
+        raw = {
+            grader.model.attention: attention_map(
+                features, grading, grader.model.attention, settings
+            )
+            for grader, grading in zip(graders, gradings, strict=True)
+        }
+        layers += _layers(raw, settings, folder.aggregator.region_heads)
+    verdicts = [verdict_of(g.model, grading) for g, grading in zip(graders, gradings, strict=True)]
+    return replace(
+        scene,
+        said=tuple(
+            Said(
+                attention=verdict.attention,
+                grade=in_words(verdict).partition(" · ")[0],
+                score=in_words(verdict).partition(" · ")[2],
+                note=as_sentence(verdict.note) if verdict.note else "",
+            )
+            for verdict in verdicts
+        ),
+        layers=tuple(layers),
+        region_box_level0=_region_boxes(features),
+    )
+
+
+def _layers(
+    raw: Mapping[Attention, PatchMap], settings: HeatmapSettings, heads: int
+) -> list[Layer]:
+    """One map for each kind of attention, with the same colours for the same values."""
+    scales = sorted(_scales(settings), key=lambda scale: scale != settings.shown_scale)
+    shades: dict[Attention, dict[Scale, Shade]] = {attention: {} for attention in raw}
+    for scale in scales:
+        scaled = {attention: rescale(one, scale) for attention, one in raw.items()}
+        limits = colour_range(scale, list(scaled.values()))
+        label = colour_label(replace(settings, scale=scale), heads)
+        for attention, one in scaled.items():
+            shades[attention][scale] = Shade(patch_map=one, label=label, limits=limits)
+    level = settings.level.replace("×", "-")
+    return [
+        Layer(
+            key=f"{attention}-{settings.map}-{level}",
+            attention=attention,
+            name=f"{settings.map}, {settings.level}",
+            about=_about(raw[attention]),
+            table=colour_table(settings.shown_colour_map),
+            shades=shades[attention],
+        )
+        for attention in raw
+    ]
+
+
+def _scales(settings: HeatmapSettings) -> tuple[Scale, ...]:
+    if settings.signed:
+        return ("raw",)
+    every: tuple[Scale, ...] = get_args(Scale)
+    return tuple(s for s in every if s != "relative" or settings.map not in GRADE_MAPS)
+
+
+def _about(one: PatchMap) -> str:
+    seen = (
+        "Masked: patches without tissue were hidden from the model and have no colour."
+        if one.attention == "masked"
+        else "Plain: the model saw every patch of its regions, glass included."
+    )
+    limits = "It shows where attention went, not why a grade was given."
+    return seen if one.quantity in GRADE_MAPS else f"{seen} {limits}"
+
+
+def _remarks(prepared: Prepared, mask: TissueMask | None) -> tuple[str, ...]:
+    said = []
+    if prepared.features is None:
+        said.append(_NOTHING.get(prepared.status, f"Nothing was graded: {prepared.remark}."))
+    elif prepared.features.tissue_dropped_mm2 > 0:
+        said.append(
+            f"{prepared.features.tissue_dropped_mm2:.2f} of "
+            f"{prepared.features.tissue_mm2:.2f} mm² of tissue lie outside the regions and were "
+            "not looked at."
+        )
+    if mask is not None and mask.note:
+        said.append(as_sentence(mask.note))
+    return tuple(said)
+
+
+def _region_boxes(features: SlideFeatures) -> np.ndarray:
+    low = features.region_xy_level0.astype(np.float64)
+    return np.concatenate([low, low + features.region_level0], axis=1)
