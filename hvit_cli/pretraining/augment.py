@@ -179,7 +179,11 @@ class Augmentation:
         return CropBatch(
             views=tuple(
                 PixelViews(
-                    torch.from_numpy(crops.reshape(-1, *crops.shape[2:])), self.mean, self.std
+                    torch.from_numpy(
+                        crops.reshape(crops.shape[0] * crops.shape[1], *crops.shape[2:])
+                    ),
+                    self.mean,
+                    self.std,
                 )
                 for crops in room
             ),

@@ -88,6 +88,20 @@ def test_processes_divide_the_batch_among_them(write_pool: WritePool, count: int
         assert torch.equal(share[0].unflatten(0, (2, -1)), crops[:, rank::count])
 
 
+def test_a_process_without_a_share_of_a_small_batch_gets_an_empty_one(
+    write_pool: WritePool,
+) -> None:
+    source = loader(write_pool(), batch=2, workers=Workers(rank=2, count=3))
+    (batch,) = source.batches(range(1))
+    source.close()
+    views = batch.to(CPU).views
+    assert batch.size == 0
+    assert [tuple(view.shape) for view in views if isinstance(view, Tensor)] == [
+        (0, 3, 16, 16),
+        (0, 3, 8, 8),
+    ]
+
+
 def test_an_interrupted_reader_leaves_no_thread_and_opencv_as_it_was(
     write_pool: WritePool,
 ) -> None:
@@ -148,7 +162,7 @@ def test_patches_on_a_damaged_tile_of_a_real_slide_are_replaced(data: Path) -> N
     with open_slide(damaged) as slide:
         reading = ReadingSettings(spacing_um=slide.geometry.spacing_um)
         plan, (width, height) = slide.plan(reading), slide.geometry.size_level0
-    x, y = np.meshgrid(np.arange(0, width - 63, 64.0), np.arange(0, height - 63, 64.0))
+    x, y = np.meshgrid(np.arange(0, width - 127, 128.0), np.arange(0, height - 127, 128.0))
     entry = PoolSlide(
         slide_id="one_tile_zeroed",
         path=damaged,
@@ -157,7 +171,7 @@ def test_patches_on_a_damaged_tile_of_a_real_slide_are_replaced(data: Path) -> N
         origin_level0=np.stack([x.ravel(), y.ravel()], axis=1),
         recipe={"settings": {}, "inputs": {}},
     )
-    pool = PatchPool(slides=(entry,), patch_px=64)
+    pool = PatchPool(slides=(entry,), patch_px=128)
     source = loader(pool, batch=len(pool), threads=2)
     ((large, _),) = batches(source, range(1))
     assert len(large) == 2 * len(pool)
