@@ -33,6 +33,7 @@ def test_a_drawn_slide_serves_where_none_is_given() -> None:
     assert all(rate > 0 for rate in result.patches_per_second.values())
 
 
+@pytest.mark.slow
 def test_the_patches_of_a_real_slide_are_measured(data: Path) -> None:
     result = bench_pretrain(small(4), data / "slides" / "CMU-1-Small-Region.svs")
     assert result.patches == 4
