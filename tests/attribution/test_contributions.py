@@ -13,7 +13,7 @@ import torch
 from hvit_cli.attribution.contributions import contributions, single_patch
 from hvit_cli.models.aggregator import Aggregator
 from hvit_cli.models.bags import PatchBag
-from hvit_cli.settings import Attention, TaskSettings
+from hvit_cli.settings import Attention, TaskSettings, Unit
 from hvit_cli.storage.features import SlideFeatures
 
 TASK = TaskSettings()
@@ -167,7 +167,7 @@ def test_a_single_patch_is_a_slide_of_one_region_with_one_patch(
 
 @pytest.mark.parametrize("unit", ["patch", "block", "region", "component"])
 def test_masked_contributions_do_not_know_the_glass(
-    make_aggregator: MakeAggregator, make_features: MakeFeatures, unit: str
+    make_aggregator: MakeAggregator, make_features: MakeFeatures, unit: Unit
 ) -> None:
     aggregators = [make_aggregator(1)]
     clean, dirty = (

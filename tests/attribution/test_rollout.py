@@ -34,7 +34,8 @@ def _linear(state: State, name: str, x: Array) -> Array:
 
 
 def _gelu(x: Array) -> Array:
-    return x * 0.5 * (1 + np.vectorize(erf)(x / np.sqrt(2)))
+    phi: Array = np.vectorize(erf)(x / np.sqrt(2))
+    return x * 0.5 * (1 + phi)
 
 
 def _attend(qkv: Array, heads: int, hidden: npt.NDArray[np.bool_]) -> tuple[Array, Array]:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
+from hvit_cli.heatmaps.maps import PatchMap
 from hvit_cli.heatmaps.stitch import PictureFrame, stitch
-from hvit_cli.heatmaps.tokens import TokenMap, rescale_tokens, token_map
+from hvit_cli.heatmaps.tokens import TokenMap, TokensWithin, rescale_tokens, token_map
 
 
 @pytest.fixture
-def tokens(make_map) -> TokenMap:
+def tokens(make_map: Callable[..., PatchMap]) -> TokenMap:
     patches = make_map([(0, 0), (400, 0)], side=4, patch_level0=100.0)
     value = np.random.default_rng(0).random((32, 4))
     return token_map(patches, "region", value)
@@ -28,7 +31,9 @@ def test_hidden_patches_have_no_tokens(tokens: TokenMap) -> None:
 
 
 @pytest.mark.parametrize("within", ["patch", "region", "slide"])
-def test_relative_is_1_on_average_over_what_shares(make_map, within: str) -> None:
+def test_relative_is_1_on_average_over_what_shares(
+    make_map: Callable[..., PatchMap], within: TokensWithin
+) -> None:
     patches = make_map([(0, 0), (400, 0)])
     value = np.random.default_rng(0).random((32, 9))
     scaled = rescale_tokens(token_map(patches, within, value), "relative").value
