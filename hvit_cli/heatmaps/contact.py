@@ -10,6 +10,7 @@ import numpy.typing as npt
 from PIL import Image, ImageDraw
 
 from hvit_cli.heatmaps.blocks import FAINT_INK, INK, Paragraph
+from hvit_cli.heatmaps.figure import watermarked
 from hvit_cli.heatmaps.lettering import line_px, typeface
 from hvit_cli.heatmaps.maps import PatchMap
 from hvit_cli.heatmaps.render import RgbImage, colours
@@ -59,6 +60,7 @@ def contact_sheet(
     table: RgbImage,
     limits: tuple[float, float],
     side_px: int = 256,
+    watermark: str = "",
 ) -> RgbImage:
     """Draws the foremost and the last patches of a map with value and level-0 position.
 
@@ -70,6 +72,7 @@ def contact_sheet(
         table: (256, 3) colours, for the frame of each patch.
         limits: Values at both ends of the colours.
         side_px: Side of a patch in the sheet.
+        watermark: Stamped on the patches, not on what is written under them; or "".
 
     Returns:
         (height, width, 3) uint8.
@@ -109,9 +112,18 @@ def contact_sheet(
                 )
                 _draw_patch(image, corner, read_patch(row), side_px, frame[k].tolist())
                 _label(image, corner, side_px, em, _said(patch_map, row, k + 1))
+            if watermark:
+                first = top + round(1.8 * em)
+                for y in range(first, first + -(-len(rows) // columns) * cell_h, cell_h):
+                    _stamp(image, y, side_px, watermark, em)
         top += high
     note.draw(image, margin, top, text_w)
     return np.asarray(image)
+
+
+def _stamp(image: Image.Image, top: int, side_px: int, text: str, em: int) -> None:
+    line = image.crop((0, top, image.width, top + side_px))
+    image.paste(Image.fromarray(watermarked(np.asarray(line), text, em)), (0, top))
 
 
 def _said(patch_map: PatchMap, row: int, place: int) -> tuple[str, str]:

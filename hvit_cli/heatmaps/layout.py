@@ -126,13 +126,16 @@ def _largest(
     return best
 
 
-def choose_layout(size_level0: tuple[int, int], words: FigureText, max_px: int) -> Layout | None:
+def choose_layout(
+    size_level0: tuple[int, int], words: FigureText, max_px: int, columns: int | None = None
+) -> Layout | None:
     """The layout with the largest panels whose longer side is at most `max_px`.
 
     Args:
         size_level0: (width, height) of the slide; panels are never larger than that.
         words: The text around the panels.
         max_px: Longer side of the figure.
+        columns: Panels beside each other; nothing chooses.
 
     Returns:
         The layout, or nothing where the text alone is larger than the picture.
@@ -141,8 +144,8 @@ def choose_layout(size_level0: tuple[int, int], words: FigureText, max_px: int) 
     best: Layout | None = None
     places: tuple[TextPlace, ...] = ("below", "beside")
     for place in places:
-        for columns in sorted({panels, 1, -(-panels // 2)}, reverse=True):
-            found = _largest(size_level0, words, columns, place, max_px)
+        for tried in [columns] if columns else sorted({panels, 1, -(-panels // 2)}, reverse=True):
+            found = _largest(size_level0, words, tried, place, max_px)
             if found is None:
                 continue
             needed = 1.0

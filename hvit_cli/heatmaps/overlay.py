@@ -110,8 +110,8 @@ def write_overlay(path: Path, overlay: Overlay, *, ome: bool = False) -> None:
             tile_height=_TILE_PX,
             pyramid=True,
             subifd=ome,
-            # A mean would mix colours with the black of what is transparent.
-            region_shrink="nearest",
+            # Colours are weighed by alpha, so that what is transparent darkens none.
+            region_shrink="mean",
             compression="deflate",
             predictor="horizontal",
             xres=1000 / um_x,

@@ -82,6 +82,7 @@ def draw_figure(
     pixels: SlidePixels,
     settings: HeatmapSettings,
     window: Window | None = None,
+    columns: int | None = None,
 ) -> Figure:
     """Lays out maps over the slide with everything that is needed to read them.
 
@@ -94,6 +95,7 @@ def draw_figure(
         pixels: Gives the slide's own pixels in a frame, strip by strip.
         settings: Colours, range, size.
         window: What to show of the slide; nothing shows all of it.
+        columns: Panels beside each other; nothing makes the panels as large as may be.
 
     Returns:
         A figure whose longer side is `settings.max_px` unless the slide is smaller.
@@ -108,7 +110,7 @@ def draw_figure(
     drop = bool(_dropped(mask, maps[0], facts, window).any())
     draft = _words(panels, maps, facts, settings, drop, facts.spacing_um_level0, em)
     around = (round(window.size_level0[0]), round(window.size_level0[1]))
-    layout = choose_layout(around, draft, settings.max_px)
+    layout = choose_layout(around, draft, settings.max_px, columns)
     if layout is None:
         raise UsageError(
             "the picture is too small for its text",

@@ -23,7 +23,7 @@ LINE = (90, 90, 90)
 _COLOURS = 256
 _BAND_ROWS = 128
 # What is left of the light, and what is taken of the stain, where a picture is dimmed.
-_DIMMED = 0.45
+_DIMMED = 0.55
 _FADED = 0.8
 
 LUMINANCE = np.array([0.299, 0.587, 0.114])

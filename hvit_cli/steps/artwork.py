@@ -144,10 +144,12 @@ class Artwork:
     def _drawing(self) -> Drawing:
         if self.figure.figure == "4":
             return Still(self._unrolled())
-        window, pixels = None, self.pixels
+        window, pixels, columns = None, self.pixels, None
         if self.figure.figure == "1":
-            window, pixels = self._region_window(), self._close().window
-        return draw_figure(self._panels(), self.facts, self.mask, pixels, self.settings, window)
+            window, pixels, columns = self._region_window(), self._close().window, 3
+        return draw_figure(
+            self._panels(), self.facts, self.mask, pixels, self.settings, window, columns
+        )
 
     def _panels(self) -> list[Panel]:
         maps = [
@@ -223,7 +225,7 @@ class Artwork:
         scaled = first.patches if isinstance(first, TokenMap) else first
         title = f"{self.facts.slide_id}: {self.titles[scaled.attention]}"
         where = "Under each patch its value, and its top-left corner in level-0 pixels."
-        sheet = contact_sheet(
+        return contact_sheet(
             scaled,
             self.figure.top,
             self._patch_reader(scaled),
@@ -241,8 +243,8 @@ class Artwork:
                 self.settings.colour_range,
                 self.settings.percentile,
             ),
+            watermark=self.facts.watermark,
         )
-        return self._marked(sheet)
 
     def _patch_reader(self, patch_map: PatchMap) -> Callable[[int], RgbImage]:
         """Reads the patches of a map at the target spacing, as the encoder was given them."""
