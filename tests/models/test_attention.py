@@ -10,6 +10,7 @@ from hvit_cli.models.attention import (
     Attention,
     Block,
     Span,
+    attend,
     run_blocks,
     run_packed,
     set_checkpointing,
@@ -165,3 +166,23 @@ def test_checkpointing_changes_neither_output_nor_gradients() -> None:
         found.append((cls, *gradients))
     for plain, checkpointed in zip(*found, strict=True):
         assert torch.equal(plain, checkpointed)
+
+
+@pytest.mark.parametrize("masked", [False, True])
+def test_training_in_bfloat16_on_a_processor_attends_as_everywhere(masked: bool) -> None:
+    generator = torch.Generator().manual_seed(3)
+    q, k, v = (torch.randn(3, 2, 9, 8, generator=generator) for _ in range(3))
+    mask = torch.rand(3, 1, 1, 9, generator=generator) > 0.4 if masked else None
+    if mask is not None:
+        mask[..., 0] = True
+    wanted = torch.nn.functional.scaled_dot_product_attention(q, k, v, attn_mask=mask)
+    halves = [x.bfloat16().requires_grad_() for x in (q, k, v)]
+    found = attend(*halves, mask)
+    assert found.dtype == torch.bfloat16
+    # bfloat16 keeps 8 bits: relative steps of 1/256 in values of about 1.
+    torch.testing.assert_close(found.float(), wanted, atol=0.03, rtol=0.03)
+    found.sum().backward()
+    if mask is not None:
+        hidden = ~mask[:, :, 0, :, None].expand_as(v)
+        assert halves[2].grad is not None
+        assert not halves[2].grad[hidden].any()
