@@ -30,6 +30,7 @@ from hvit_cli.settings import (
     TissueSettings,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
+from hvit_cli.slides.table import read_slide_ids
 from hvit_cli.steps.patch_pool import PoolFinder
 from hvit_cli.steps.picture import write_qc_page
 from hvit_cli.storage.status import StatusRow
@@ -262,6 +263,7 @@ def prepare_regions(request: PretrainingRequest, workers: Workers = ALONE) -> Pr
         RegionJobRequest(
             features=request.sources[0],
             slides=request.training_slides,
+            exclude=() if request.exclude is None else read_slide_ids(request.exclude),
             out=request.folder,
             crops=request.crops,
             augmentation=request.augmentation,

@@ -79,7 +79,11 @@ class _Filling:
 
 
 def read_region_grids(
-    features: Path, slides: Collection[str] | None = None, *, memory_bytes: int = MEMORY_BYTES
+    features: Path,
+    slides: Collection[str] | None = None,
+    *,
+    exclude: Collection[str] = (),
+    memory_bytes: int = MEMORY_BYTES,
 ) -> RegionGrids:
     """Reads the regions of all, or of some, slides of a folder of features.
 
@@ -88,6 +92,7 @@ def read_region_grids(
     Args:
         features: Folder of feature files, or a work folder with one such folder.
         slides: The slides to read; None reads all.
+        exclude: Slides to leave out of these.
         memory_bytes: Features beyond this lie in a temporary file that is mapped into memory
             and gone when the process ends.
 
@@ -98,7 +103,7 @@ def read_region_grids(
     """
     folder = cohort.find_features_folder(features)
     present = cohort.list_features(folder)
-    wanted = sorted(present if slides is None else set(slides))
+    wanted = sorted(set(present if slides is None else slides) - set(exclude))
     skipped = {i: "no features" for i in wanted if i not in present}
     headers = dict(_headers({i: present[i] for i in wanted if i in present}, skipped))
     if not headers:

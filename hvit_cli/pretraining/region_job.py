@@ -29,6 +29,7 @@ class RegionJobRequest:
 
     features: Path
     slides: Collection[str] | None
+    exclude: Collection[str]
     out: Path
     crops: CropSettings
     augmentation: AugmentationSettings
@@ -50,6 +51,7 @@ def region_job(request: RegionJobRequest, workers: Workers = ALONE) -> Pretraini
         settings,
         workers,
         request.slides,
+        exclude=request.exclude,
         crops=request.crops,
         augmentation=request.augmentation,
     )

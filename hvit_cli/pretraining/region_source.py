@@ -102,6 +102,7 @@ def open_region_source(
     workers: Workers = ALONE,
     slides: Collection[str] | None = None,
     *,
+    exclude: Collection[str] = (),
     crops: CropSettings | None = None,
     augmentation: AugmentationSettings | None = None,
 ) -> RegionSource:
@@ -112,6 +113,7 @@ def open_region_source(
         settings: Batch and seed.
         workers: The processes that train together.
         slides: The slides to learn from; None takes all.
+        exclude: Slides to leave out of these.
         crops: As in `RegionSource`.
         augmentation: As in `RegionSource`.
 
@@ -120,5 +122,5 @@ def open_region_source(
         RecipeError: Features of different making are mixed.
         ModelError: No region has tissue.
     """
-    grids = read_region_grids(features, slides)
+    grids = read_region_grids(features, slides, exclude=exclude)
     return RegionSource(grids, settings, workers, crops=crops, augmentation=augmentation)

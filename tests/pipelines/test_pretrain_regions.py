@@ -97,10 +97,13 @@ def test_a_run_stopped_at_any_step_ends_in_the_same_weights(
 def test_it_learns_from_the_training_slides_of_the_fold_and_train_starts_from_it(
     asked: PretrainingRequest, tmp_path: Path
 ) -> None:
-    asked = dataclasses.replace(asked, settings=dataclasses.replace(FAST, epochs=1))
+    exclude = tmp_path / "exclude.csv"
+    exclude.write_text("slide_id,reason\nslide005,pen\n")
+    settings = dataclasses.replace(FAST, epochs=1, warmup_epochs=0)
+    asked = dataclasses.replace(asked, settings=settings, exclude=exclude)
     list(pretrain(prepare_regions(asked)))
     found = read_region_checkpoint(asked.folder)
-    assert found.slides == {f"slide{i:03d}" for i in range(12)}
+    assert found.slides == {f"slide{i:03d}" for i in range(12) if i != 5}
     training = TrainingRequest(
         features=tmp_path / "features",
         labels=tmp_path / "labels.csv",
