@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal, Protocol
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFont
 
 from hvit_cli.heatmaps.lettering import line_px, typeface, wrap
 from hvit_cli.heatmaps.render import RgbImage, hatch
@@ -106,17 +106,24 @@ class ColourBar:
         pen.rectangle((left, top, left + bar_px - 1, top + thick - 1), outline=FAINT_INK)
         self._draw_ticks(pen, left, top + thick, bar_px)
 
-    def _draw_ticks(self, pen: ImageDraw.ImageDraw, left: int, top: int, bar_px: int) -> None:
+    def _ticks(self, font: ImageFont.FreeTypeFont, bar_px: int) -> list[str]:
+        """Evenly spaced values in words, as many as stand apart; both ends in any case."""
         low, high = self.limits
+        texts: list[str] = []
+        for count in (4 if (high - low) % 3 == 0 else 5, 3, 2):
+            texts = [f"{value:.3g}".replace("-", "−") for value in np.linspace(low, high, count)]
+            if self.clipped[1]:
+                texts[-1] = f"≥ {texts[-1]}"
+            if self.clipped[0]:
+                texts[0] = f"≤ {texts[0]}"
+            if sum(font.getlength(text) + self.em_px for text in texts) <= bar_px:
+                break
+        return texts
+
+    def _draw_ticks(self, pen: ImageDraw.ImageDraw, left: int, top: int, bar_px: int) -> None:
         font = typeface(self.em_px)
-        thirds = (high - low) % 3 == 0
-        values = np.linspace(low, high, (4 if thirds else 5) if bar_px > 12 * self.em_px else 2)
-        for share, value in zip(np.linspace(0, 1, len(values)), values, strict=True):
-            text = f"{value:.3g}"
-            if share == 1 and self.clipped[1]:
-                text = f"≥ {text}"
-            if share == 0 and self.clipped[0]:
-                text = f"≤ {text}"
+        texts = self._ticks(font, bar_px)
+        for share, text in zip(np.linspace(0, 1, len(texts)), texts, strict=True):
             x = left + round(share * (bar_px - 1))
             pen.line((x, top, x, top + self.em_px // 4), fill=FAINT_INK)
             wide = font.getlength(text)

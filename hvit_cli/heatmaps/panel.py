@@ -14,6 +14,7 @@ from hvit_cli.heatmaps.emphasis import brought_out
 from hvit_cli.heatmaps.figure import Watermark
 from hvit_cli.heatmaps.maps import PatchMap
 from hvit_cli.heatmaps.render import (
+    LINE,
     RgbImage,
     colour_range,
     colour_table,
@@ -115,11 +116,13 @@ class PanelPainter:
         elif self._shows == "regions":
             picture = outline(slide, self._boxes, 2 * self._line_px, top_px)
         elif self._stitcher is not None:
-            values = self._stitcher.band(top_px, bottom)
+            values, rim = self._values(self._stitcher, top_px, bottom)
             if settings.highlight is not None:
                 picture = dim(slide, np.isnan(values))
             else:
                 picture = paint(slide, values, self._table, self._limits, settings.opacity)
+                # White, where 0 is neutral, looks like glass that was not seen.
+                picture = np.where(rim[..., None], np.array(LINE, np.uint8), picture)
             if settings.outline:
                 picture = outline(picture, self._boxes, self._line_px, top_px)
             if settings.contour:
@@ -130,6 +133,20 @@ class PanelPainter:
         if scene.watermark is not None:
             picture = scene.watermark.onto(picture, top_px, scene.frame.size_px[1])
         return picture
+
+    def _values(
+        self, stitcher: Stitcher, top_px: int, bottom_px: int
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.bool_]]:
+        """The values of these rows, and for signed maps the rim of what has any."""
+        scene = self._scene
+        if not any(one.signed for one in scene.maps):
+            values = stitcher.band(top_px, bottom_px)
+            return values, np.zeros(values.shape, bool)
+        first = max(0, top_px - self._line_px)
+        end = min(scene.frame.size_px[1], bottom_px + self._line_px)
+        values = stitcher.band(first, end)
+        rows = slice(top_px - first, bottom_px - first)
+        return values[rows], tissue_border(~np.isnan(values), self._line_px)[rows]
 
     def _tissue(
         self, top_px: int, bottom_px: int

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -34,11 +35,18 @@ def drawn(make_map, **changes: object):
     masked = make_map([(300, 200), (1900, 200)], patch_level0=400.0, seed=3)
     plain = make_map([(300, 200), (1900, 200)], patch_level0=400.0, attention="plain", seed=4)
     window = changes.pop("window", None)
+    scale = "relative"
+    if changes.get("map"):
+        scale = "raw"
+        masked, plain = (
+            dataclasses.replace(one, signed=True, quantity="contribution", value=0.01 - one.value)
+            for one in (masked, plain)
+        )
     return draw_figure(
         [
             Panel(title="tissue mask"),
-            Panel(title="plain", patch_map=rescale(plain, "relative")),
-            Panel(title="masked", patch_map=rescale(masked, "relative")),
+            Panel(title="plain", patch_map=rescale(plain, scale)),
+            Panel(title="masked", patch_map=rescale(masked, scale)),
             Panel(title="regions", patch_map=masked, kind="regions"),
             Panel(title="slide", kind="slide"),
         ],
@@ -53,18 +61,19 @@ def drawn(make_map, **changes: object):
         ),
         (np.random.default_rng(1).random((24, 40)) < 0.6).astype(np.uint8),
         noise,
-        HeatmapSettings(**{"max_px": 900, **changes}),  # type: ignore[arg-type]
+        HeatmapSettings(**{"max_px": 600, **changes}),  # type: ignore[arg-type]
         window,  # type: ignore[arg-type]
     )
 
 
-@pytest.mark.parametrize("rows", [1, 16, 61])
+@pytest.mark.parametrize("rows", [7, 61])
 @pytest.mark.parametrize(
     "changes",
     [
         {"contour": True, "outline": True},
         {"smooth": True, "opacity": 0.8},
         {"highlight": 0.2},
+        {"map": "contribution"},
         {"threshold": 1.0, "percentile": (5, 95), "tissue_only": True},
     ],
 )

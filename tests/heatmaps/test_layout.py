@@ -126,3 +126,25 @@ def test_a_scale_bar_is_as_long_as_it_says() -> None:
     rows = (np.asarray(sheet).max(axis=-1) < 60).sum(axis=1)
     assert rows.max() == 250
     assert ScaleBar(um_per_px=1.0, longest_px=120, em_px=20).text == "100 µm"
+
+
+@pytest.mark.parametrize("limits", [(0.0, 3.0), (-0.0023, 0.0023), (0.389, 3.57), (0.0, 1.0)])
+@pytest.mark.parametrize("bar_px", [90, 180, 400])
+def test_values_under_a_colour_bar_stand_apart_and_both_ends_are_named(limits, bar_px) -> None:
+    bar = ColourBar(
+        label="attention",
+        table=colour_table("viridis"),
+        limits=limits,
+        clipped=(False, True),
+        opacity=0.5,
+        em_px=15,
+    )
+    font = typeface(15)
+    texts = bar._ticks(font, bar_px)
+    assert texts[-1].startswith("≥ ")
+    if len(texts) > 2:
+        assert sum(map(font.getlength, texts)) < bar_px
+    if bar_px == 400:
+        assert len(texts) >= 3
+        if limits[0] < 0:
+            assert texts[len(texts) // 2] == "0"
