@@ -1,8 +1,8 @@
 """A real browser for tests of pages: Debian's Chromium without a window, driven by its own driver.
 
 `open_browser()` gives one that reaches nothing but this machine. Tests take it from the fixture
-`browser` of `tests/conftest.py`, which skips them where there is none, and end with
-`assert not complaints(browser)`.
+`browser` of `tests/conftest.py`, one for each file, which skips them where there is none, and end
+with `assert not complaints(browser)`.
 """
 
 from __future__ import annotations
@@ -55,11 +55,16 @@ def open_browser(size: tuple[int, int] = SIZE) -> Any:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
     service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
     browser = webdriver.Chrome(options=options, service=service)
+    resize(browser, size)
+    return browser
+
+
+def resize(browser: Any, size: tuple[int, int]) -> None:
+    """Gives the page exactly this (width, height) in pixels."""
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride",
         {"width": size[0], "height": size[1], "deviceScaleFactor": 1, "mobile": False},
     )
-    return browser
 
 
 def wait_until(browser: Any, holds: Callable[[Any], Any], what: str) -> Any:
@@ -80,12 +85,9 @@ def requested(browser: Any) -> list[str]:
 
 
 def complaints(browser: Any) -> list[str]:
-    """Errors, warnings and refusals by the page's policy that the console got since last asked."""
-    return [
-        f"{entry['level']} {entry['message']}"
-        for entry in browser.get_log("browser")
-        if entry["level"] in ("SEVERE", "WARNING")
-    ]
+    """Errors, and refusals by the page's policy, that the console got since last asked."""
+    entries = browser.get_log("browser")
+    return [entry["message"] for entry in entries if entry["level"] == "SEVERE"]
 
 
 def screenshot(browser: Any, path: Path) -> Path:

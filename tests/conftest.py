@@ -38,9 +38,9 @@ def browsing() -> SimpleNamespace:
     return SimpleNamespace(**runpy.run_path(str(Path(__file__).with_name("browser.py"))))
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def browser(browsing: SimpleNamespace) -> Iterator[Any]:
-    """A fresh Chromium without a window, through Selenium; skipped where there is none."""
+    """Chromium without a window, through Selenium; skipped where there is none."""
     if reason := browsing.why_no_browser():
         pytest.skip(reason)
     chromium = browsing.open_browser()

@@ -62,7 +62,7 @@ class ViewerServer:
                 found=port,
                 hint="another port, or none for any that is free",
             ) from error
-        self._server.site = site
+        self._server.site, self._server.said = site, set()
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(
             target=self._server.serve_forever, args=(0.05,), daemon=True
@@ -98,6 +98,7 @@ class _Server(ThreadingHTTPServer):
     block_on_close = False
     request_queue_size = 128
     site: Site
+    said: set[str]
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002 - the library's
         """Logs what kept a request from being answered."""
@@ -133,7 +134,10 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             answer = self.server.site.answer(self.path)
         except HvitError as error:
-            _LOG.warning("%s", error)
+            # A damaged place is asked for again at every zoom: it is said once.
+            if str(error) not in self.server.said:
+                self.server.said.add(str(error))
+                _LOG.warning("%s", error)
             self._send(HTTPStatus.INTERNAL_SERVER_ERROR, _text("these pixels cannot be decoded"))
             return
         if answer is None:
