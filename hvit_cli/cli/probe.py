@@ -20,7 +20,8 @@ from hvit_cli.settings import (
 )
 
 if TYPE_CHECKING:
-    from hvit_cli.pipelines.probe import Probed
+    from hvit_cli.pipelines.probe import Gain, Probed
+    from hvit_cli.training.bootstrap import Interval
 
 _PROBE = "Probe"
 
@@ -118,12 +119,40 @@ def probe(
     )
     found = list(console.each_said(pipeline.probe(request), _line))
     if as_json:
-        console.say_json([pipeline.summary(probed) for probed in found])
+        rows = [pipeline.summary(probed) for probed in found]
+        gains = pipeline.gains(found, draws=draws, seed=seed)
+        console.say_json({"features": rows, "gains": gains})
     else:
         _say(found, draws, seed)
+        _say_gains(pipeline.gains(found, draws=draws, seed=seed))
     if out is not None:
         pipeline.write_probes(out, found)
         console.note(f"Written: {out}")
+
+
+def _say_gains(gains: Sequence[Gain]) -> None:
+    if not gains:
+        return
+    console.say_table(
+        ("more than a baseline", "", "balanced accuracy", "accuracy", "AUROC"),
+        (
+            (
+                one.features,
+                f"− {one.baseline}",
+                _signed(one.gain.balanced_accuracy),
+                _signed(one.gain.accuracy),
+                _signed(one.gain.auroc),
+            )
+            for one in gains
+        ),
+    )
+
+
+def _signed(gain: Interval) -> str:
+    if gain.value is None:
+        return "undefined"
+    ends = "" if gain.low is None else f" ({gain.low:+.3f} to {gain.high:+.3f})"
+    return f"{gain.value:+.4f}{ends}"
 
 
 def _line(probed: Probed) -> str:

@@ -20,6 +20,7 @@ from hvit_cli.pretraining.labelled_patches import (
     read_patch_table,
 )
 from hvit_cli.pretraining.probe import Embed, ProbeResult, features_of, probe_features
+from hvit_cli.pretraining.probe_measures import ProbeMeasures, difference
 from hvit_cli.settings import EmbeddingSettings, ProbeSettings, ReadingSettings, TilingSettings
 from hvit_cli.storage.tables import write_table
 from hvit_cli.training.bootstrap import DRAWS
@@ -88,6 +89,7 @@ class Probed:
         spacing_um: At which spacing the patches were read.
         settings: Neighbours and temperature.
         result: The numbers.
+        learned: Whether it is an encoder, not a baseline.
         seen: Slides that judged the encoder and had trained it.
     """
 
@@ -96,7 +98,23 @@ class Probed:
     spacing_um: float
     settings: ProbeSettings
     result: ProbeResult
+    learned: bool
     seen: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gain:
+    """What an encoder's features tell more than a baseline's.
+
+    Attributes:
+        features: The encoder.
+        baseline: What it is measured by.
+        gain: Its measures less those of the baseline, groups drawn for both at once.
+    """
+
+    features: str
+    baseline: str
+    gain: ProbeMeasures
 
 
 def probe(request: ProbeRequest) -> Iterator[Probed]:
@@ -133,6 +151,20 @@ def probe(request: ProbeRequest) -> Iterator[Probed]:
             yield _probed(baseline, shape.width, patches, embed, request)
         else:
             yield _probed(baseline, WIDTH, patches, colour_histogram, request)
+
+
+def gains(found: Sequence[Probed], *, draws: int, seed: int) -> list[Gain]:
+    """Compares each encoder with each baseline, on the same draws of groups."""
+    return [
+        Gain(
+            features=one.features,
+            baseline=other.features,
+            gain=difference(one.result.told, other.result.told, draws=draws, seed=seed),
+        )
+        for one in found
+        for other in found
+        if one.learned and not other.learned
+    ]
 
 
 def row_of(probed: Probed) -> dict[str, Any]:
@@ -218,7 +250,7 @@ def _probed(
     patches: LabelledPatches,
     embed: Embed,
     request: ProbeRequest,
-    seen: tuple[str, ...] = (),
+    seen: tuple[str, ...] | None = None,
 ) -> Probed:
     features = features_of(patches, embed, request.embedding.batch_size)
     result = probe_features(
@@ -230,5 +262,6 @@ def _probed(
         spacing_um=patches.spacing_um,
         settings=request.probe,
         result=result,
-        seen=seen,
+        learned=seen is not None,
+        seen=seen or (),
     )

@@ -39,7 +39,7 @@ class Told:
         return said
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ProbeMeasures:
     """Numbers of one probe.
 
@@ -65,24 +65,43 @@ def measure(told: Told, *, draws: int = 0, seed: int = 0) -> ProbeMeasures:
             same groups are the same, so that encoders can be compared draw by draw.
         seed: Seed of the draws.
     """
+    return ProbeMeasures(*map(_interval, _drawn(told, draws, seed)))
+
+
+def difference(a: Told, b: Told, *, draws: int, seed: int = 0) -> ProbeMeasures:
+    """How much better one kind of features told the same patches than another.
+
+    Args:
+        a: The answers in question.
+        b: The answers they are measured by, of the same patches in the same order.
+        draws: Draws of groups; each draw measures both.
+        seed: Seed of the draws.
+
+    Returns:
+        The measures of `a` less those of `b`.
+    """
+    both = zip(_drawn(a, draws, seed), _drawn(b, draws, seed), strict=True)
+    return ProbeMeasures(*(_interval(of_a - of_b) for of_a, of_b in both))
+
+
+def _drawn(told: Told, draws: int, seed: int) -> tuple[Floats, Floats, Floats]:
+    """(1 + B,) balanced accuracy, accuracy and AUROC: of all groups, then of each draw."""
     names, group = np.unique(told.group, return_inverse=True)
     weights = np.ones((1, len(names)))
     if draws:
-        drawn = resample(np.eye(len(names)), draws, seed)
-        weights = np.concatenate([weights, *drawn])
+        weights = np.concatenate([weights, *resample(np.eye(len(names)), draws, seed)])
     classes = told.share.shape[1]
     cells = np.zeros((len(names), classes**2))
     np.add.at(cells, group, confusion_cells(told.label, told.said, classes))
     confusion = (weights @ cells).reshape(-1, classes, classes)
     of_class = confusion.sum(axis=2)
     right = np.diagonal(confusion, axis1=1, axis2=2)
-    with np.errstate(invalid="ignore"):
-        recall = np.where(of_class > 0, right / of_class, np.nan)
-        accuracy = right.sum(axis=1) / of_class.sum(axis=1)
-    return ProbeMeasures(
-        balanced_accuracy=_interval(_mean_of_defined(recall)),
-        accuracy=_interval(accuracy),
-        auroc=_interval(_mean_of_defined(_aurocs(told, group, weights))),
+    recall = np.where(of_class > 0, right / np.where(of_class > 0, of_class, 1), np.nan)
+    accuracy = right.sum(axis=1) / of_class.sum(axis=1)
+    return (
+        _mean_of_defined(recall),
+        accuracy,
+        _mean_of_defined(_aurocs(told, group, weights)),
     )
 
 

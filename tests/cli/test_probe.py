@@ -80,6 +80,7 @@ def test_a_table_of_features_and_baselines(table: Path, tmp_path: Path) -> None:
     # Red and blue share no colour of the histogram.
     assert {rows[1][name] for name in ("balanced_accuracy", "accuracy", "auroc")} == {"1.0"}
     # Fresh weights of the same sizes; other weights only by another seed.
+    assert "− colour-histogram" in ended.stdout
     assert all(0 <= float(rows[2][name]) <= 1 for name in ("balanced_accuracy", "auroc"))
 
 
@@ -87,7 +88,9 @@ def test_json_has_the_confusion_matrix(table: Path) -> None:
     ended = hvit_probe(
         table, "--baseline", "colour-histogram", "--patch", SIDE, "--draws", 0, "--json"
     )
-    (found,) = json.loads(ended.stdout)
+    answer = json.loads(ended.stdout)
+    (found,) = answer["features"]
+    assert answer["gains"] == []
     assert found["confusion"] == [[24, 0], [0, 24]]
     assert found["classes"] == ["blue", "red"]
     assert found["balanced_accuracy_low"] is None

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, roc_auc_score
 
-from hvit_cli.pretraining.probe_measures import Told, measure
+from hvit_cli.pretraining.probe_measures import Told, difference, measure
 
 
 def told_of(seed: int, q: int, classes: int, groups: int) -> Told:
@@ -59,6 +59,26 @@ def test_a_draw_is_the_measure_of_the_drawn_groups_patches(classes: int) -> None
         low, high = np.quantile([row[n] for row in numbers], [0.025, 0.975])
         assert interval.low == pytest.approx(low, rel=1e-9)
         assert interval.high == pytest.approx(high, rel=1e-9)
+
+
+def test_a_difference_draws_the_same_groups_for_both() -> None:
+    a = told_of(1, 90, 3, 9)
+    b = Told(label=a.label, share=told_of(2, 90, 3, 9).share, group=a.group)
+    found = difference(a, b, draws=300, seed=2)
+    alone = [measure(told, draws=300, seed=2) for told in (a, b)]
+    assert found.accuracy.value == pytest.approx(
+        alone[0].accuracy.value - alone[1].accuracy.value  # type: ignore[operator]
+    )
+    generator = np.random.default_rng([2, 201])
+    drawn = generator.integers(9, size=(300, 9))
+    gaps = []
+    for draw in drawn:
+        rows = np.concatenate([np.flatnonzero(a.group == g) for g in draw])
+        gaps.append((a.said[rows] == a.label[rows]).mean() - (b.said[rows] == b.label[rows]).mean())
+    low, high = np.quantile(gaps, [0.025, 0.975])
+    assert (found.accuracy.low, found.accuracy.high) == pytest.approx((low, high))
+    same = difference(a, a, draws=50)
+    assert (same.auroc.value, same.auroc.low, same.auroc.high) == (0, 0, 0)
 
 
 def test_one_class_has_no_area_and_absent_classes_do_not_count() -> None:
