@@ -151,7 +151,8 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None) -> Tensor:
     logits = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
     if mask is not None:
         logits = logits.masked_fill(~mask, float("-inf"))
-    return logits.softmax(dim=-1) @ v
+    out: Tensor = logits.softmax(dim=-1) @ v
+    return out
 
 
 class Mlp(nn.Module):
