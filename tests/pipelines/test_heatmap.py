@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import openslide
 import pytest
 import torch
 from PIL import Image
@@ -503,3 +504,123 @@ def test_what_features_and_encoders_cannot_give_is_said_before_anything_is_done(
     (record,) = run([features], "plain", work=WorkFolder(tmp_path / "other"))
     assert record.row.status == "failed"
     assert "hold only patches with tissue" in record.row.reason
+
+
+def test_every_format_is_written_beside_the_picture(
+    run: Runner, slide: Path, tmp_path: Path
+) -> None:
+    (record,) = run(
+        [slide],
+        out=tmp_path / "map.png",
+        formats=("jpg", "tiff", "ome.tiff", "geojson"),
+        figure=FigureSettings(top=3),
+        settings=HeatmapSettings(max_px=600, overlay_um=4.0),
+    )
+    names = ["map.jpg", "map.tiff", "map.ome.tiff", "map.geojson", "map_patches.png"]
+    assert [path.name for path in record.product.further] == names
+    assert all(path.stat().st_size > 0 for path in record.product.further)
+    with openslide.OpenSlide(tmp_path / "map.tiff") as overlay:
+        assert float(overlay.properties["openslide.mpp-x"]) == pytest.approx(4.0, rel=0.01)
+    collection = json.loads((tmp_path / "map.geojson").read_text())
+    regions = read_tiles(tmp_path / "work" / "tiles" / "slide_1.h5").regions
+    assert len(collection["features"]) == (regions.tissue_count > 0).sum()
+
+
+@pytest.mark.parametrize("figure", ["1", "3", "4", "6"])
+def test_the_figures_of_the_paper_have_the_size_that_was_asked_for(
+    run: Runner, slide: Path, tmp_path: Path, figure: Any
+) -> None:
+    out = tmp_path / f"figure{figure}.png"
+    settings = HeatmapSettings(max_px=700)
+    run([slide], out=out, figure=FigureSettings(figure=figure), settings=settings)
+    with Image.open(out) as picture:
+        width, height = picture.size
+    assert 600 <= max(width, height) <= 700
+    if figure == "1":
+        # Three squares beside each other.
+        assert width > 1.3 * height
+
+
+def test_a_region_can_be_chosen_and_one_that_is_not_there_is_refused(
+    run: Runner, slide: Path, tmp_path: Path
+) -> None:
+    pictures = set()
+    for region in (0, 1):
+        out = tmp_path / f"{region}.png"
+        run([slide], out=out, figure=FigureSettings(figure="4", shown_region=region))
+        pictures.add(out.read_bytes())
+    assert len(pictures) == 2
+    (record,) = run([slide], figure=FigureSettings(figure="4", shown_region=99))
+    assert record.row.status == "failed"
+    assert "the slide has no such region; found 99; wanted 0 to" in record.row.reason
+
+
+def test_shifted_grids_make_finer_cells_and_leave_the_work_folders_own_grid_alone(
+    run: Runner, slide: Path, tmp_path: Path
+) -> None:
+    run([slide], out=tmp_path / "one.png", scores=tmp_path / "one.npz")
+    tiles = (tmp_path / "work" / "tiles" / "slide_1.h5").read_bytes()
+    (record,) = run(
+        [slide],
+        out=tmp_path / "two.png",
+        scores=tmp_path / "two.npz",
+        settings=HeatmapSettings(max_px=600, overlap=2),
+    )
+    assert (tmp_path / "work" / "tiles" / "slide_1.h5").read_bytes() == tiles
+    with np.load(tmp_path / "one.npz") as one, np.load(tmp_path / "two.npz") as two:
+        regions = one["region_xy_level0"]
+        np.testing.assert_array_equal(regions, two["region_xy_level0"])
+        assert len(two["scaled"]) == len(regions) * 16**2
+        seen = two["visible"]
+        # What one grid saw, the mean saw too: four cells for each of its patches, and more.
+        assert seen.sum() >= 4 * one["visible"].sum()
+        assert np.isnan(two["scaled"][~seen]).all()
+        assert two["scaled"][seen].mean() == pytest.approx(1, abs=0.25)
+        assert two["scaled"][seen].min() > 0
+        assert two["tissue_fraction"].max() == 1
+    # The grade is that of the grid itself.
+    (plain,) = run([slide], out=tmp_path / "again.png")
+    assert record.product.verdicts == plain.product.verdicts
+
+
+def test_an_overlay_of_a_figure_is_refused_before_any_work(
+    run: Runner, slide: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(UsageError, match="an overlay holds one map, and no figure"):
+        run([slide], out=tmp_path / "map.tiff", figure=FigureSettings(figure="6"))
+    assert not (tmp_path / "work").exists()
+
+
+REAL = Path("../shared/data/slides/biopsy_a.tiff")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not REAL.exists(), reason="the shared slides are not here")
+def test_the_overlay_of_a_real_biopsy_lies_over_it_in_openslide(tmp_path: Path) -> None:
+    out = tmp_path / "map.tiff"
+    (record,) = heatmap_pipeline.heatmap(
+        [REAL],
+        work=WorkFolder(tmp_path / "work"),
+        out=out,
+        scores=tmp_path / "map.npz",
+        settings=HeatmapSettings(),
+        request=ModelRequest(model="demo", attention="masked"),
+        reading=ReadingSettings(),
+        tissue=TissueSettings(),
+        embedding=EmbeddingSettings(device="cpu"),
+    )
+    assert record.row.status == "done"
+    with openslide.OpenSlide(REAL) as slide, openslide.OpenSlide(out) as overlay:
+        assert overlay.level_count >= 3
+        for axis, (wide, finest) in zip(
+            "xy", zip(slide.dimensions, overlay.dimensions, strict=True), strict=True
+        ):
+            name = f"openslide.mpp-{axis}"
+            field_um = float(slide.properties[name]) * wide
+            assert float(overlay.properties[name]) * finest == pytest.approx(field_um, rel=1e-3)
+        alpha = np.asarray(overlay.read_region((0, 0), 0, overlay.dimensions))[..., 3]
+        per_px = slide.dimensions[0] / overlay.dimensions[0]
+    with np.load(tmp_path / "map.npz") as scores:
+        side = json.loads(str(scores["metadata"]))["patch_level0"] / per_px
+        expected = scores["visible"].sum() * side**2
+    assert (alpha > 0).sum() == pytest.approx(expected, rel=0.01)

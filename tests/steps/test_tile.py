@@ -27,6 +27,7 @@ def found(
     spacing_um: float = 2.0,
     overwrite: bool = False,
     mask_dir: Path | None = None,
+    shift_patches: tuple[float, float] = (0.0, 0.0),
     **tiling: object,
 ) -> FoundRegions:
     with open_slide(path) as slide:
@@ -36,9 +37,14 @@ def found(
             reading=ReadingSettings(spacing_um=spacing_um),
             tissue=TissueSettings(mask_dir=mask_dir),
             tiling=TilingSettings(**{"region_px": 256, "patch_px": 32, **tiling}),
-            work=WorkFolder(work),
+            work=WorkFolder(work) if not any(shift_patches) else shifted_work(work, shift_patches),
             overwrite=overwrite,
+            shift_patches=shift_patches,
         )
+
+
+def shifted_work(work: Path, shift_patches: tuple[float, float]) -> WorkFolder:
+    return WorkFolder(work).shifted(shift_patches)
 
 
 def test_regions_and_picture_are_written_and_read_back(
@@ -169,3 +175,27 @@ def test_background_below_is_recorded_and_lessens_the_patches(
     fraction = all_patches.tiles.regions.tissue_fraction
     assert all_patches.row(entry, "tile").n_patches == int((fraction > 0).sum())
     assert fewer.row(entry, "tile").n_patches == int((fraction > 0.5).sum())
+
+
+@pytest.mark.parametrize("grid", ["islands", "slide"])
+def test_a_shifted_grid_lies_beside_the_grid_itself_and_is_recorded(
+    write_slide: WriteSlide, tmp_path: Path, grid: str
+) -> None:
+    slide = write_slide("s", CORE)
+    first = found(slide, tmp_path / "w", grid=grid).tiles
+    moved = found(slide, tmp_path / "w", grid=grid, shift_patches=(0.5, 0.25)).tiles
+    assert first is not None
+    assert moved is not None
+    # A grid moved left and up by (16, 8) pixels: every corner is one of the old ones, moved.
+    step = first.regions.region_level0
+    there = moved.regions.origin_level0 + np.array([16, 8])
+    offset = (there - first.regions.origin_level0[0]) / step
+    np.testing.assert_allclose(offset, np.round(offset), atol=1e-9)
+    assert "shift_patches" not in first.recipe["settings"]["tiling"]
+    assert moved.recipe["settings"]["tiling"]["shift_patches"] == [0.5, 0.25]
+    assert (tmp_path / "w" / "shifted" / "0.5-0.25" / "tiles" / "s.h5").exists()
+    # Neither is taken for the other, and one mask serves both.
+    assert found(slide, tmp_path / "w", grid=grid).remark.endswith("reused")
+    assert len(list((tmp_path / "w").rglob("masks/*.tiff"))) == 1
+    total = moved.regions.tissue_count.sum()
+    assert total == pytest.approx(first.regions.tissue_count.sum(), rel=0.02)
