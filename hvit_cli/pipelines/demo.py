@@ -15,6 +15,7 @@ from hvit_cli.settings import (
     TissueSettings,
 )
 from hvit_cli.slides.manifest import SlideEntry
+from hvit_cli.steps.artwork import Targets
 from hvit_cli.steps.choose import DEMO, ChosenModel, ModelRequest, choose_model, reading_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.paint import Heatmap, HeatmapPainter
@@ -90,7 +91,7 @@ def demo(
         painter = HeatmapPainter(
             models=models, settings=HeatmapSettings(), embedding=embedding, work=work
         )
-        heatmap = painter.draw(entry, reading, features, folder / name, None)
+        heatmap = painter.draw(entry, reading, features, Targets(pictures=(folder / name,)))
         yield DemoFile(path=heatmap.picture, what=what)
     yield DemoResult(
         true_grade=slide.isup, true_gleason=slide.gleason, heatmap=heatmap, note=masked.note

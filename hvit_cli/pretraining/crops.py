@@ -72,10 +72,14 @@ def cut(patch: Rgb, place: npt.NDArray[np.int64], side_px: int) -> Rgb:
     pixels = patch[top : top + height, left : left + width]
     narrow, low = min(width, side_px), min(height, side_px)
     if (narrow, low) != (width, height):
-        pixels = cv2.resize(pixels, (narrow, low), interpolation=cv2.INTER_AREA)
+        pixels = _resized(pixels, (narrow, low), cv2.INTER_AREA)
     if (narrow, low) != (side_px, side_px):
-        pixels = cv2.resize(pixels, (side_px, side_px), interpolation=cv2.INTER_LINEAR)
+        pixels = _resized(pixels, (side_px, side_px), cv2.INTER_LINEAR)
     return np.ascontiguousarray(pixels)
+
+
+def _resized(pixels: Rgb, size_px: tuple[int, int], interpolation: int) -> Rgb:
+    return np.asarray(cv2.resize(pixels, size_px, interpolation=interpolation), np.uint8)
 
 
 def turned(pixels: Rgb, *, mirrored: bool, quarters: int) -> Rgb:
