@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from pathlib import Path
 from typing import Annotated
 
@@ -19,11 +20,29 @@ from hvit_cli.settings import (
 _PAGE = "Page"
 
 
+class _Map(Enum):
+    attention = "attention"
+    rollout = "rollout"
+    contribution = "contribution"
+    single = "single"
+    gradient = "gradient"
+    integrated = "integrated"
+
+
 def view(
     slide: Annotated[Path, typer.Argument(help="The slide.", show_default=False)],
     masked: options.Masked = None,
     model: options.Model = None,
     work: options.Work = options.WORK_DEFAULT,
+    maps: Annotated[
+        list[_Map] | None,
+        typer.Option(
+            "--map",
+            help="Maps to choose from on the page; all but integrated by default.",
+            show_default=False,
+            rich_help_panel=_PAGE,
+        ),
+    ] = None,
     port: Annotated[
         int,
         typer.Option(
@@ -52,10 +71,6 @@ def view(
         float,
         typer.Option("--opacity", help=sentence(HeatmapSettings, "opacity"), rich_help_panel=_PAGE),
     ] = HeatmapSettings.opacity,
-    head: Annotated[
-        int | None,
-        typer.Option("--head", help=sentence(HeatmapSettings, "head"), rich_help_panel=_PAGE),
-    ] = HeatmapSettings.head,
     spacing_override: options.SpacingOverride = None,
     spacing_from_objective: options.SpacingFromObjective = False,
     mask_dir: options.MaskDir = None,
@@ -70,8 +85,9 @@ def view(
     verbose: options.Verbose = False,
 ) -> None:
     """Look at a slide and its maps in deep zoom, on a page of this machine alone."""
-    settings = HeatmapSettings(head=head, colour_map=colour_map, opacity=opacity)
+    settings = HeatmapSettings(colour_map=colour_map, opacity=opacity)
 
+    from hvit_cli.pipelines.view import MAPS
     from hvit_cli.pipelines.view import view as run
     from hvit_cli.steps.choose import ModelRequest
     from hvit_cli.storage.work import WorkFolder
@@ -92,6 +108,7 @@ def view(
             tissue_geojson=tissue_geojson,
         ),
         embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
+        maps=[kind.value for kind in maps] if maps else MAPS,
         port=port,
         overwrite=overwrite,
     )

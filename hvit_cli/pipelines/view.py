@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,9 +13,11 @@ from hvit_cli.settings import (
     Attention,
     EmbeddingSettings,
     HeatmapSettings,
+    MapKind,
     MapLevel,
     ReadingSettings,
     TissueSettings,
+    Unit,
 )
 from hvit_cli.slides.manifest import find_slides
 from hvit_cli.slides.reader import open_slide
@@ -28,7 +31,11 @@ from hvit_cli.viewer.pixels import SlidePixels
 from hvit_cli.viewer.server import ViewerServer, new_key
 from hvit_cli.viewer.site import Site
 
-_LEVELS: tuple[MapLevel, ...] = ("region", "region×slide")
+MAPS: tuple[MapKind, ...] = ("attention", "rollout", "contribution", "single", "gradient")
+"""What is computed unless something else is asked for: seconds from features alone."""
+
+_LEVELS: tuple[MapLevel, ...] = ("region", "slide", "region×slide")
+_UNITS: tuple[Unit, ...] = ("patch", "region")
 
 
 def view(
@@ -40,6 +47,7 @@ def view(
     reading: ReadingSettings,
     tissue: TissueSettings,
     embedding: EmbeddingSettings,
+    maps: Sequence[MapKind] = MAPS,
     port: int = 0,
     overwrite: bool = False,
 ) -> ViewerServer:
@@ -48,12 +56,13 @@ def view(
     Args:
         source: The slide.
         work: The work folder.
-        settings: Head, colours and opacity of the maps; their levels and scales are chosen on
-            the page.
+        settings: Colours and opacity of the maps; their scales are chosen on the page.
         request: Which model. Without an attention every kind that it was trained with is shown.
         reading: Where the slide's spacing comes from; the target is the model's.
         tissue: How tissue is found.
         embedding: Device, precision and batch size.
+        maps: Which maps there are to choose from; attention at every level of patches, and
+            contributions of patches and of regions.
         port: The port; 0 takes a free one.
         overwrite: Make masks, tiles and features again that exist with other settings.
 
@@ -63,7 +72,8 @@ def view(
     Raises:
         HvitError: The slide, the model or the port cannot be used.
     """
-    colour_table(settings.shown_colour_map)
+    if settings.colour_map is not None:
+        colour_table(settings.colour_map)
     entries = find_slides([source], mask_pattern=tissue.mask_pattern)
     if len(entries) != 1:
         raise UsageError(
@@ -103,7 +113,15 @@ def view(
             slide,
             prepared,
             [Grader(model, embedding) for model in models],
-            [replace(settings, level=level) for level in _LEVELS],
+            [one for kind in dict.fromkeys(maps) for one in _maps_of(kind, settings)],
             work,
         )
     return ViewerServer(Site(new_key(), scene, SlidePixels(open_one)), port=port)
+
+
+def _maps_of(kind: MapKind, settings: HeatmapSettings) -> list[HeatmapSettings]:
+    if kind == "attention":
+        return [replace(settings, map=kind, level=level) for level in _LEVELS]
+    if kind == "contribution":
+        return [replace(settings, map=kind, unit=unit) for unit in _UNITS]
+    return [replace(settings, map=kind)]

@@ -14,7 +14,7 @@ from hvit_cli.heatmaps.render import colour_range, colour_table
 from hvit_cli.settings import GRADE_MAPS, Attention, HeatmapSettings, Scale
 from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.slides.reader import Slide
-from hvit_cli.steps.attention_map import attention_map
+from hvit_cli.steps.explain import explain_slide
 from hvit_cli.steps.grade import Grader
 from hvit_cli.steps.paint import as_sentence, in_words, verdict_of
 from hvit_cli.steps.prepare import Prepared
@@ -23,6 +23,8 @@ from hvit_cli.storage.work import WorkFolder
 from hvit_cli.tissue.mask import TissueMask, read_mask
 from hvit_cli.viewer.scene import Layer, Said, Scene, Shade
 
+# Kinds of maps of which there are several.
+_SEVERAL = ("attention", "contribution")
 _NOTHING = {
     "no_tissue": "No tissue was found: nothing was graded.",
     "empty_mask": "The tissue mask is empty: nothing was graded.",
@@ -69,17 +71,11 @@ def make_scene(
     )
     if features is None:
         return scene
-    gradings = [grader.grade(features, with_attention=True) for grader in graders]
     layers = []
     for settings in shown:
-        raw = {
-            grader.model.attention: attention_map(
-                features, grading, grader.model.attention, settings
-            )
-            for grader, grading in zip(graders, gradings, strict=True)
-        }
+        raw = {g.model.attention: _patch_map(g, features, settings) for g in graders}
         layers += _layers(raw, settings, folder.aggregator.region_heads)
-    verdicts = [verdict_of(g.model, grading) for g, grading in zip(graders, gradings, strict=True)]
+    verdicts = [verdict_of(grader.model, grader.grade(features)) for grader in graders]
     return replace(
         scene,
         said=tuple(
@@ -96,6 +92,13 @@ def make_scene(
     )
 
 
+def _patch_map(grader: Grader, features: SlideFeatures, settings: HeatmapSettings) -> PatchMap:
+    one = explain_slide(grader, features, settings)
+    if not isinstance(one, PatchMap):
+        raise ValueError(f"level {settings.level} has no value for each patch")
+    return one
+
+
 def _layers(
     raw: Mapping[Attention, PatchMap], settings: HeatmapSettings, heads: int
 ) -> list[Layer]:
@@ -108,12 +111,12 @@ def _layers(
         label = colour_label(replace(settings, scale=scale), heads)
         for attention, one in scaled.items():
             shades[attention][scale] = Shade(patch_map=one, label=label, limits=limits)
-    level = settings.level.replace("×", "-")
+    of = settings.unit if settings.map == "contribution" else settings.level
     return [
         Layer(
-            key=f"{attention}-{settings.map}-{level}",
+            key=f"{attention}-{settings.map}-{of.replace('×', '-')}",
             attention=attention,
-            name=f"{settings.map}, {settings.level}",
+            name=f"{settings.map} · {of}" if settings.map in _SEVERAL else settings.map,
             about=_about(raw[attention]),
             table=colour_table(settings.shown_colour_map),
             shades=shades[attention],
@@ -135,8 +138,11 @@ def _about(one: PatchMap) -> str:
         if one.attention == "masked"
         else "Plain: the model saw every patch of its regions, glass included."
     )
-    limits = "It shows where attention went, not why a grade was given."
-    return seen if one.quantity in GRADE_MAPS else f"{seen} {limits}"
+    if one.signed:
+        return f"{seen} Above 0 it raises the score, below 0 it lowers it."
+    if one.quantity in GRADE_MAPS:
+        return seen
+    return f"{seen} It shows where attention went, not why a grade was given."
 
 
 def _remarks(prepared: Prepared, mask: TissueMask | None) -> tuple[str, ...]:

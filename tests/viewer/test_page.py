@@ -199,7 +199,7 @@ def test_the_readings_under_the_pointer_are_those_of_the_cell(
         x, y = columns["xy_level0"][i]
         assert read["Corner"] == f"x {x}, y {y} px"
         assert read["Tissue"] == f"{100 * columns['tissue_fraction'][i]:.1f} %"
-        for name, scale in (("Relative", "relative"), ("Rank", "rank"), ("Raw value", "raw")):
+        for name, scale in (("Relative", "relative"), ("Rank", "rank"), ("Value", "raw")):
             assert float(read[name]) == pytest.approx(columns[scale][i], rel=2e-3, abs=1e-4)
     hidden = columns["visible"].index(False)
     left, top, right, bottom = columns["box_level0"][hidden]

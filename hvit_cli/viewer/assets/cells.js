@@ -48,7 +48,7 @@ export function number(value) {
   return value.toFixed(size < 0.1 ? 4 : size < 10 ? 3 : 1);
 }
 
-const NAMES = { raw: "Raw value", relative: "Relative", rank: "Rank", minmax: "Min–max" };
+const NAMES = { raw: "Value", relative: "Relative", rank: "Rank", minmax: "Min–max" };
 
 // Rows of [name, text, is it the one shown as colour] about patch i.
 export function readings(cells, i, layer, scale) {

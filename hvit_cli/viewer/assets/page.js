@@ -56,11 +56,11 @@ class Page {
 
   get scale() { return this.layer.scales.find((scale) => scale.key === $("scale").value); }
 
-  // Maps and scales of the attention chosen; what was chosen before stays where it exists.
+  // Maps and scales of the attention chosen; what was wanted before stays where it exists.
   #offer() {
-    fill($("map"), this.ofAttention.map((layer) => [layer.name, layer.name]));
-    const names = { relative: "relative (1 = uniform)", rank: "rank in the slide", minmax: "min–max", raw: "raw" };
-    fill($("scale"), this.layer.scales.map(({ key }) => [key, names[key] ?? key]));
+    fill($("map"), this.ofAttention.map((layer) => [layer.name, layer.name]), $("map").value);
+    const names = { relative: "relative (1 = uniform)", rank: "rank in the slide", minmax: "min–max", raw: "value as it is" };
+    fill($("scale"), this.layer.scales.map(({ key }) => [key, names[key] ?? key]), this.wantedScale);
     $("glass-row").hidden = !this.layer.hasSeenGlass;
   }
 
@@ -72,6 +72,8 @@ class Page {
     $("about").textContent = layer.about;
     $("about").hidden = false;
     this.rank = null;
+    // Until the new map's numbers are here there are none: the old ones have other scales.
+    this.cells = null;
     this.#place();
     const shown = this.layers.showMap(layer, scale.key, layer.hasSeenGlass && $("glass").checked, $("grey").checked);
     if (!this.loaded.has(layer.key))
@@ -239,7 +241,10 @@ class Page {
   #listen() {
     $("attention").addEventListener("change", () => this.choose(), true);
     $("map").addEventListener("change", () => this.choose());
-    $("scale").addEventListener("change", () => this.choose());
+    $("scale").addEventListener("change", () => {
+      this.wantedScale = $("scale").value;
+      this.choose();
+    });
     $("glass").addEventListener("change", () => this.choose());
     $("grey").addEventListener("change", () => this.choose());
     $("heat").addEventListener("change", () => this.layers.setHeat($("heat").checked));
@@ -259,10 +264,9 @@ class Page {
   }
 }
 
-function fill(list, options) {
-  const before = list.value;
+function fill(list, options, wanted) {
   list.replaceChildren(...options.map(([value, text]) => new Option(text, value)));
-  list.value = options.some(([value]) => value === before) ? before : options[0][0];
+  list.value = options.some(([value]) => value === wanted) ? wanted : options[0][0];
 }
 
 function binSide(columns) {
