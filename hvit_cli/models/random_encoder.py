@@ -7,12 +7,17 @@ import torch
 from hvit_cli.models.encoder_specs import EncoderSpec
 from hvit_cli.models.encoders import PatchEncoder
 from hvit_cli.models.vit import VisionTransformer, VitShape
+from hvit_cli.settings import EncoderInput
 
 NAME = "random"
 
 
 def random_encoder(
-    shape: VitShape, seed: int, *, device: str | torch.device = "cpu"
+    shape: VitShape,
+    seed: int,
+    *,
+    encoder_input: EncoderInput = "auto",
+    device: str | torch.device = "cpu",
 ) -> PatchEncoder:
     """A Vision Transformer with the weights it has before any training.
 
@@ -21,6 +26,7 @@ def random_encoder(
     Args:
         shape: Its sizes.
         seed: Seed of the weights; the state of PyTorch's generator is left as it is.
+        encoder_input: How patches are fitted to it, as for `PatchEncoder`.
         device: Where it computes.
     """
     with torch.random.fork_rng(devices=[]):
@@ -33,4 +39,4 @@ def random_encoder(
         token_px=shape.token_px,
         pretraining="none: fresh weights",
     )
-    return PatchEncoder(network, spec).to(device)
+    return PatchEncoder(network, spec, encoder_input=encoder_input).to(device)

@@ -146,9 +146,14 @@ def probe(request: ProbeRequest) -> Iterator[Probed]:
     for baseline in request.baselines:
         patches = _pixels(patches, table, None, baseline, request)
         if baseline == "random":
-            on = choose_device(request.embedding.device)
-            embed: Embed = random_encoder(shape, request.seed, device=on).embed
-            yield _probed(baseline, shape.width, patches, embed, request)
+            how = request.embedding
+            fresh = random_encoder(
+                shape,
+                request.seed,
+                encoder_input=how.encoder_input,
+                device=choose_device(how.device),
+            )
+            yield _probed(baseline, shape.width, patches, fresh.embed, request)
         else:
             yield _probed(baseline, WIDTH, patches, colour_histogram, request)
 

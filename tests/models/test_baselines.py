@@ -49,4 +49,6 @@ def test_fresh_weights_are_a_function_of_the_seed_alone() -> None:
     assert one.weights_hash != random_encoder(shape, 2).weights_hash
     patches = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     assert one.embed(patches).shape == (2, 32)
+    assert one.network_px(128) == 128
+    assert random_encoder(shape, 1, encoder_input="resize").network_px(128) == 64
     assert one.embed(patches)[0] != pytest.approx(one.embed(patches)[1], abs=1e-6)
