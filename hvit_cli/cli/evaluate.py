@@ -20,6 +20,18 @@ def _option(panel: str, *names: str, text: str) -> Any:
     return typer.Option(*names, help=text, rich_help_panel=panel)
 
 
+def _maps_are_elsewhere(wanted: bool) -> None:
+    from hvit_cli.errors import UsageError
+
+    if wanted:
+        raise UsageError(
+            "maps are measured by a command of their own: they need slides or features and a "
+            "model, and no predictions",
+            where="--maps",
+            hint="hvit measure SLIDES --model MODEL --truth MASKS --preset panda-radboud",
+        )
+
+
 def evaluate(
     predictions: Annotated[
         Path,
@@ -81,6 +93,15 @@ def evaluate(
             "--worst", min=0, help="Slides of the largest errors, on a contact sheet in --out."
         ),
     ] = 0,
+    _maps: Annotated[
+        bool,
+        typer.Option(
+            "--maps",
+            is_eager=True,
+            callback=_maps_are_elsewhere,
+            help="Heatmaps are measured by hvit measure.",
+        ),
+    ] = False,
     work: options.Work = options.WORK_DEFAULT,
     as_json: options.Json = False,
     verbose: options.Verbose = False,

@@ -236,6 +236,15 @@ def tissue_values(text: str) -> tuple[int, ...]:
     Raises:
         UsageError: Something else than whole numbers with commas between them.
     """
+    return mask_values(text, "--tissue-value")
+
+
+def mask_values(text: str, option: str) -> tuple[int, ...]:
+    """The values of a mask in an option such as `--tumour-values 3,4,5`.
+
+    Raises:
+        UsageError: Something else than whole numbers with commas between them.
+    """
     from hvit_cli.errors import UsageError
 
     try:
@@ -243,7 +252,7 @@ def tissue_values(text: str) -> tuple[int, ...]:
     except ValueError as error:
         raise UsageError(
             "these are no mask values",
-            where="--tissue-value",
+            where=option,
             found=repr(text),
             wanted="whole numbers with commas between them, such as 1,2,3",
         ) from error

@@ -18,6 +18,13 @@ from hvit_cli.settings.heatmap import (
     Unit,
 )
 from hvit_cli.settings.kinds import Attention, Precision
+from hvit_cli.settings.measures import (
+    LABEL_PRESETS,
+    MEASURED_MAPS,
+    LabelPreset,
+    LabelScheme,
+    MeasureSettings,
+)
 from hvit_cli.settings.pretraining import (
     AugmentationSettings,
     CropSettings,
@@ -40,6 +47,8 @@ from hvit_cli.settings.training import (
 
 __all__ = [
     "GRADE_MAPS",
+    "LABEL_PRESETS",
+    "MEASURED_MAPS",
     "SIGNED_MAPS",
     "AggregatorSettings",
     "Attention",
@@ -52,9 +61,12 @@ __all__ = [
     "Grid",
     "Head",
     "HeatmapSettings",
+    "LabelPreset",
+    "LabelScheme",
     "Level",
     "MapKind",
     "MapLevel",
+    "MeasureSettings",
     "MissingMask",
     "Normalisation",
     "Objective",

@@ -40,13 +40,7 @@ def read_external_mask(
         TissueError: The file cannot be read, has another shape than the slide, or holds
             values, but none of those that mean tissue.
     """
-    if not path.is_file():
-        raise TissueError("there is no such mask", where=path, hint="--missing-mask segment")
-    try:
-        labels = _read_labels(path, size_level0, spacing_um_level0)
-    except (pyvips.Error, OSError) as error:
-        reason = " ".join(str(error).split())
-        raise TissueError("the mask cannot be read", where=path, found=reason) from error
+    labels = read_labels(path, size_level0, spacing_um_level0)
     tissue = np.isin(labels, np.asarray(tissue_values))
     if not tissue.any() and labels.any():
         values = [int(v) for v in np.unique(labels)]
@@ -58,6 +52,26 @@ def read_external_mask(
             hint=f"--tissue-value {values[-1]}",
         )
     return mask_over_slide(tissue.astype(np.uint8), size_level0, spacing_um_level0, "external")
+
+
+def read_labels(
+    path: Path, size_level0: tuple[int, int], spacing_um_level0: float
+) -> npt.NDArray[Any]:
+    """The values of somebody else's mask of a slide, at most about 2 µm per pixel fine.
+
+    Returns:
+        (h, w) values of the first channel, over the whole slide.
+
+    Raises:
+        TissueError: The file cannot be read, or has another shape than the slide.
+    """
+    if not path.is_file():
+        raise TissueError("there is no such mask", where=path, hint="--missing-mask segment")
+    try:
+        return _read_labels(path, size_level0, spacing_um_level0)
+    except (pyvips.Error, OSError) as error:
+        reason = " ".join(str(error).split())
+        raise TissueError("the mask cannot be read", where=path, found=reason) from error
 
 
 def _short(values: list[int]) -> str:

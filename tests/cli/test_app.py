@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "heatmap",
+    "measure",
     "view",
     "convert",
     "demo",
