@@ -113,8 +113,8 @@ def view(
         overwrite=overwrite,
     )
     try:
-        console.say(server.url)
         console.note(f"Ctrl-C ends it. {console.NOT_A_DEVICE}")
+        console.say(server.url)
         if browser:
             _open(server.url)
         server.wait()
