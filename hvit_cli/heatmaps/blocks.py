@@ -116,19 +116,32 @@ class ColourBar:
                 texts[-1] = f"≥ {texts[-1]}"
             if self.clipped[0]:
                 texts[0] = f"≤ {texts[0]}"
-            if sum(font.getlength(text) + self.em_px for text in texts) <= bar_px:
+            left = self._left_px(font, texts, bar_px)
+            right = [x + font.getlength(text) for x, text in zip(left, texts, strict=True)]
+            if all(b - a >= self.em_px / 2 for a, b in zip(right[:-1], left[1:], strict=True)):
                 break
         return texts
+
+    def _left_px(
+        self, font: ImageFont.FreeTypeFont, texts: Sequence[str], bar_px: int
+    ) -> list[float]:
+        """Where each text begins: centred on its value, but within the bar."""
+        places = []
+        for share, text in zip(np.linspace(0, 1, len(texts)), texts, strict=True):
+            wide = font.getlength(text)
+            centred = round(share * (bar_px - 1)) - wide / 2
+            places.append(float(min(max(centred, 0), bar_px - wide)))
+        return places
 
     def _draw_ticks(self, pen: ImageDraw.ImageDraw, left: int, top: int, bar_px: int) -> None:
         font = typeface(self.em_px)
         texts = self._ticks(font, bar_px)
-        for share, text in zip(np.linspace(0, 1, len(texts)), texts, strict=True):
+        starts = self._left_px(font, texts, bar_px)
+        shares = np.linspace(0, 1, len(texts))
+        for share, text, start in zip(shares, texts, starts, strict=True):
             x = left + round(share * (bar_px - 1))
             pen.line((x, top, x, top + self.em_px // 4), fill=FAINT_INK)
-            wide = font.getlength(text)
-            at = min(max(x - wide / 2, left), left + bar_px - wide)
-            pen.text((at, top + self.em_px // 4), text, font=font, fill=INK)
+            pen.text((left + start, top + self.em_px // 4), text, font=font, fill=INK)
 
 
 def nice_length_um(longest_um: float) -> float:
