@@ -247,6 +247,7 @@ def test_everything_can_be_done_with_keys(page: Page, server: ViewerServer) -> N
         assert (x, y) == pytest.approx(page.js(CENTRE), abs=2)
     page.press("p")
     assert page.text("place") == "2 of 48"
+    page.settle()
     before = page.js("return page.layers.level0AtCentre")
     page.press("\ue014")  # arrow right
     page.settle()
