@@ -15,6 +15,7 @@
     │   └── RecipeError             1   a file of ours was made with other settings
     ├── ModelError                  1   a model or encoder cannot be used as asked
     │   └── CheckpointError         1   a state dict does not fit the network
+    ├── WorkerError                 1   processes or a cluster cannot be had or reached
     ├── SomeSlidesFailedError       3   the rest is done
     └── InterruptedRunError       130   stopped from outside; the same command goes on
 
@@ -135,6 +136,10 @@ class ModelError(HvitError):
 
 class CheckpointError(ModelError):
     """The entries of a state dict do not fit the network."""
+
+
+class WorkerError(HvitError):
+    """The processes of a run cannot be started, or a cluster does not provide them."""
 
 
 class SomeSlidesFailedError(HvitError):

@@ -1,17 +1,13 @@
-"""One step over many slides: a bad slide is a record, and the others go on."""
+"""One step over many slides in this process: a bad slide is a record, and the others go on."""
 
 from __future__ import annotations
 
-import dataclasses
-import time
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from hvit_cli.errors import HvitError
+from hvit_cli.engine.attempt import Step, attempt
 from hvit_cli.slides.manifest import SlideEntry
-from hvit_cli.storage.atomic import write_text
 from hvit_cli.storage.status import StatusLog, StatusRow
 from hvit_cli.storage.work import WorkFolder
 
@@ -33,9 +29,6 @@ class SlideRecord(Generic[T]):
     total: int
     row: StatusRow
     product: T | None
-
-
-Step = Callable[[SlideEntry], tuple[StatusRow, T]]
 
 
 def run_slides(
@@ -62,30 +55,11 @@ def run_slides(
     log = log or StatusLog(work.path)
     try:
         for number, entry in enumerate(entries, start=1):
-            started = time.perf_counter()
-            product: T | None
-            try:
-                row, product = step(entry)
-            except HvitError as error:
-                # An error that does not know its place happened on this slide.
-                reason = str(error) if error.where is not None else f"{entry.path}: {error}"
-                row, product = _failed(entry, stage, reason), None
-            except Exception as error:
-                # A bug, or a library's own complaint: the slide fails by name and the
-                # traceback is kept, because the run must reach the slides behind it.
-                trace = work.traceback(entry.slide_id, stage)
-                write_text(trace, traceback.format_exc())
-                reason = f"unexpected {type(error).__name__}: {error} (traceback in {trace})"
-                row, product = _failed(entry, stage, " ".join(reason.split())), None
-            row = dataclasses.replace(row, seconds=round(time.perf_counter() - started, 3))
-            log.append(row)
-            yield SlideRecord(number=number, total=len(entries), row=row, product=product)
+            outcome = attempt(entry, step, stage, work)
+            log.append(outcome.row, outcome.cause)
+            yield SlideRecord(
+                number=number, total=len(entries), row=outcome.row, product=outcome.product
+            )
     finally:
         if log.path.exists():
             log.write_table()
-
-
-def _failed(entry: SlideEntry, stage: str, reason: str) -> StatusRow:
-    return StatusRow(
-        slide_id=entry.slide_id, path=str(entry.path), stage=stage, status="failed", reason=reason
-    )

@@ -14,7 +14,7 @@ import os
 import platform
 import re
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -71,10 +71,16 @@ class StatusLog:
         self.work = work
         self.path = work / "status" / f"{shard}-{host}-{os.getpid()}.jsonl"
 
-    def append(self, row: StatusRow) -> None:
-        """Adds one line, flushed to disk before it returns."""
+    def append(self, row: StatusRow, cause: str = "") -> None:
+        """Adds one line, flushed to disk before it returns.
+
+        Args:
+            row: The slide's row.
+            cause: The kind of a failure, by which a later run decides whether to try again.
+        """
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        line = json.dumps({"time": time.time(), **asdict(row)}, ensure_ascii=False)
+        said = {"time": time.time(), **asdict(row), **({"cause": cause} if cause else {})}
+        line = json.dumps(said, ensure_ascii=False)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
             file.flush()
@@ -94,16 +100,32 @@ def read_status(work: Path) -> list[StatusRow]:
     """
     names = {field.name for field in fields(StatusRow)}
     latest: dict[tuple[str, str], tuple[float, dict[str, Any]]] = {}
-    for log in sorted((work / "status").glob("*.jsonl")):
-        for line in log.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
-            try:
-                entry = json.loads(line)
-                moment, key = float(entry["time"]), (str(entry["slide_id"]), str(entry["stage"]))
-            except (ValueError, KeyError, TypeError):
-                continue  # the torn end of a killed process's log, followed by a later append
+    for log in status_logs(work):
+        for moment, entry in logged(log.read_bytes()):
+            key = str(entry["slide_id"]), str(entry["stage"])
             if key not in latest or moment >= latest[key][0]:
                 latest[key] = (moment, {k: v for k, v in entry.items() if k in names})
     return [StatusRow(**latest[key][1]) for key in sorted(latest)]
+
+
+def status_logs(work: Path) -> list[Path]:
+    """The logs of every process that has worked in a folder."""
+    return sorted((work / "status").glob("*.jsonl"))
+
+
+def logged(content: bytes) -> Iterator[tuple[float, dict[str, Any]]]:
+    """The entries of a log, or of a piece of one, with their times; no line that is torn.
+
+    A row's fields are there under their names, and `cause` where a slide failed.
+    """
+    for line in content.decode(errors="replace").split("\n")[:-1]:
+        try:
+            entry = json.loads(line)
+            moment = float(entry["time"])
+            entry["slide_id"], entry["stage"], entry["status"]
+        except (ValueError, KeyError, TypeError):
+            continue  # the torn end of a killed process's log, followed by a later append
+        yield moment, entry
 
 
 def _csv_of(rows: Iterable[StatusRow]) -> str:
