@@ -25,6 +25,7 @@ from hvit_cli.cli import (
     probe,
     segment,
     split,
+    status,
     tile,
     train,
     view,
@@ -106,5 +107,6 @@ for _command in (
     convert.convert,
     demo.demo,
     bench.bench,
+    status.status,
 ):
     app.command()(_command)

@@ -28,6 +28,7 @@ COMMANDS = (
     "convert",
     "demo",
     "bench",
+    "status",
 )
 
 
