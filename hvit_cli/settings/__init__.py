@@ -35,6 +35,7 @@ from hvit_cli.settings.pretraining import (
 )
 from hvit_cli.settings.reading import ReadingSettings
 from hvit_cli.settings.recipe import as_recipe, from_recipe, sentence
+from hvit_cli.settings.report import ReportSettings, SheetLayout
 from hvit_cli.settings.tiling import Grid, TilingSettings
 from hvit_cli.settings.tissue import MissingMask, TissueSettings
 from hvit_cli.settings.training import (
@@ -74,7 +75,9 @@ __all__ = [
     "PretrainingSettings",
     "ProbeSettings",
     "ReadingSettings",
+    "ReportSettings",
     "Scale",
+    "SheetLayout",
     "SplitSettings",
     "Task",
     "TaskSettings",

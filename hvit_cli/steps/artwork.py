@@ -228,7 +228,7 @@ class Artwork:
         return contact_sheet(
             scaled,
             self.figure.top,
-            self._patch_reader(scaled),
+            patch_reader(self._close(), scaled),
             SheetText(
                 title=title,
                 values=colour_label(self.settings, self.facts.heads),
@@ -246,19 +246,24 @@ class Artwork:
             watermark=self.facts.watermark,
         )
 
-    def _patch_reader(self, patch_map: PatchMap) -> Callable[[int], RgbImage]:
-        """Reads the patches of a map at the target spacing, as the encoder was given them."""
-        close = self._close()
-        regions, plan = close.tiles.regions, close.slide.plan(close.reading)
-        patch_px = round(regions.patch_px * regions.side / patch_map.side)
 
-        def read(row: int) -> RgbImage:
-            origin = regions.origin_level0[patch_map.region_index[row]]
-            j, i = divmod(int(patch_map.patch_index[row]), patch_map.side)
-            x, y = origin + np.array([i, j]) * patch_map.patch_level0
-            return close.slide.read_patch(plan, (float(x), float(y)), patch_px)
+def patch_reader(close: CloseUp, patch_map: PatchMap) -> Callable[[int], RgbImage]:
+    """Reads the patches of a map at the target spacing, as the encoder was given them.
 
-        return read
+    Args:
+        close: The slide and its regions.
+        patch_map: The map; its rows are what is read.
+    """
+    regions, plan = close.tiles.regions, close.slide.plan(close.reading)
+    patch_px = round(regions.patch_px * regions.side / patch_map.side)
+
+    def read(row: int) -> RgbImage:
+        origin = regions.origin_level0[patch_map.region_index[row]]
+        j, i = divmod(int(patch_map.patch_index[row]), patch_map.side)
+        x, y = origin + np.array([i, j]) * patch_map.patch_level0
+        return close.slide.read_patch(plan, (float(x), float(y)), patch_px)
+
+    return read
 
 
 def as_cells(one: PatchMap | TokenMap) -> PatchMap:

@@ -64,7 +64,7 @@ def make_scene(
         watermark=folder.watermark,
         said=(),
         layers=(),
-        remarks=_remarks(prepared, mask),
+        remarks=remarks_of(prepared, mask),
         opacity=shown[0].opacity,
         mask=None if mask is None else mask.pixels,
         region_box_level0=np.zeros((0, 4)),
@@ -145,13 +145,16 @@ def _about(one: PatchMap) -> str:
     return f"{seen} It shows where attention went, not why a grade was given."
 
 
-def _remarks(prepared: Prepared, mask: TissueMask | None) -> tuple[str, ...]:
+def remarks_of(prepared: Prepared, mask: TissueMask | None) -> tuple[str, ...]:
+    """Sentences on a slide: why nothing was graded, which comes first, or what was left out."""
     said = []
     if prepared.features is None:
         said.append(_NOTHING.get(prepared.status, f"Nothing was graded: {prepared.remark}."))
     elif prepared.features.tissue_dropped_mm2 > 0:
+        dropped = prepared.features.tissue_dropped_mm2
+        area = f"{dropped:.2f}" if dropped >= 0.005 else "Less than 0.01"
         said.append(
-            f"{prepared.features.tissue_dropped_mm2:.2f} of "
+            f"{area} of "
             f"{prepared.features.tissue_mm2:.2f} mm² of tissue lie outside the regions and were "
             "not looked at."
         )

@@ -37,8 +37,8 @@ def recipe8(settings: dict[str, Any]) -> str:
 
 def differences(found: Recipe, wanted: Recipe) -> list[str]:
     """The fields in which two recipes differ, as "field: found → wanted" lines, sorted."""
-    found_fields = dict(_flatten(found, ""))
-    wanted_fields = dict(_flatten(wanted, ""))
+    found_fields = dict(flattened(found))
+    wanted_fields = dict(flattened(wanted))
     absent = "(absent)"
     return [
         f"{field}: {found_fields.get(field, absent)} → {wanted_fields.get(field, absent)}"
@@ -63,9 +63,10 @@ def require_same_recipe(path: Path, found: Recipe, wanted: Recipe) -> None:
         )
 
 
-def _flatten(value: Any, prefix: str) -> Iterator[tuple[str, Any]]:
+def flattened(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Every field of a recipe as "outer.inner" with its value, in the order of the recipe."""
     if isinstance(value, dict):
         for key, inner in value.items():
-            yield from _flatten(inner, f"{prefix}.{key}" if prefix else str(key))
+            yield from flattened(inner, f"{prefix}.{key}" if prefix else str(key))
     else:
         yield prefix, value

@@ -24,6 +24,7 @@ COMMANDS = (
     "compare",
     "heatmap",
     "measure",
+    "report",
     "view",
     "convert",
     "demo",

@@ -1,0 +1,1 @@
+"""Reports that people read: one HTML file that needs nothing but itself."""
