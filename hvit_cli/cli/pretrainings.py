@@ -74,7 +74,7 @@ def _follow(
     screen = Console(stderr=True, highlight=False)
     epochs = job.settings.epochs
     if not screen.is_terminal:
-        return list(console.each_said(start(None), lambda record: _line(record, epochs)))
+        return list(console.each_said(start(None), lambda record: _line(record, job)))
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -89,21 +89,22 @@ def _follow(
         task = progress.add_task("epoch 1", total=epochs * job.steps_per_epoch)
         for record in start(lambda step: progress.update(task, completed=step)):
             done.append(record)
-            progress.console.print(_line(record, epochs), markup=False)
+            progress.console.print(_line(record, job), markup=False)
             progress.update(
                 task, completed=record.step, description=f"epoch {min(record.epoch + 1, epochs)}"
             )
     return done
 
 
-def _line(record: PretrainingRecord, epochs: int) -> str:
+def _line(record: PretrainingRecord, job: PretrainingJob) -> str:
+    things = "patches" if job.settings.level == "patch" else "regions"
     parts = [
-        f"epoch {record.epoch}/{epochs}",
+        f"epoch {record.epoch}/{job.settings.epochs}",
         f"loss {record.loss:.4f}",
         f"teacher entropy {record.teacher_entropy:.3f}",
         f"rank {record.effective_rank:.1f}",
         "" if record.probe is None else f"probe {record.probe:.4f}",
-        f"{record.patches_per_s:.1f} patches/s",
+        f"{record.patches_per_s:.1f} {things}/s",
         f"{record.seconds:.1f} s",
         "best so far" if record.best else "",
         f"{record.skipped_slides} slides skipped" if record.skipped_slides else "",
@@ -117,7 +118,7 @@ def _summarise(job: PretrainingJob, records: list[PretrainingRecord]) -> None:
 
     kept = best_record(records) or records[-1]
     console.say_table(
-        ("encoder", "epoch kept", "loss", "teacher entropy", "rank", "probe", "slides"),
+        ("folder", "epoch kept", "loss", "teacher entropy", "rank", "probe", "slides"),
         [
             (
                 job.out,

@@ -114,19 +114,29 @@ class PretrainingRequest:
                 hint="--folds folds.csv --fold 0, a pretraining for each fold",
             )
         if self.settings.level == "region":
-            for flag, value in (
-                ("--probe", self.probe),
-                ("--cache", self.cache),
-                ("--start-from", self.start_from),
-                ("--network", self.settings.network),
-            ):
-                if value is not None:
-                    raise UsageError(
-                        "the region level is learned from features, not from pixels",
-                        where=flag,
-                        found=value,
-                        hint=f"without {flag}, or --level patch",
-                    )
+            self._refuse_what_features_have_decided()
+
+    def _refuse_what_features_have_decided(self) -> None:
+        given = {
+            "--probe": self.probe,
+            "--cache": self.cache,
+            "--start-from": self.start_from,
+            "--network": self.settings.network,
+            "--name": self.name,
+            "--licence": self.licence or None,
+            "--threads": self.threads,
+            "how slides are read": None if self.reading == ReadingSettings() else self.reading,
+            "how tissue is found": None if self.tissue == TissueSettings() else self.tissue,
+            "regions and patches": None if self.tiling == TilingSettings() else self.tiling,
+        }
+        for what, value in given.items():
+            if value is not None:
+                raise UsageError(
+                    "the region level is learned from features, not from pixels",
+                    where=what,
+                    found=value if what.startswith("--") else "options for it",
+                    hint=f"without {what if what.startswith('--') else 'them'}, or --level patch",
+                )
 
     @property
     def folder(self) -> Path:

@@ -157,7 +157,8 @@ def _resume(job: PretrainingJob, training: Pretraining, workers: Workers) -> Non
 
 def _keep(job: PretrainingJob, training: Pretraining) -> None:
     save_pretraining(job.state_path, training, job.recipe)
-    if training.records:
+    # Inside an epoch there is nothing new to tell.
+    if training.records and training.step == training.records[-1].step:
         write_metrics(job.metrics_path, training.records)
         draw_curves(
             job.out / "curves.png",

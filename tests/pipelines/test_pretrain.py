@@ -25,7 +25,7 @@ from hvit_cli.pipelines.pretrain import (
 )
 from hvit_cli.pretraining.job import PretrainingJob
 from hvit_cli.pretraining.records import PretrainingRecord
-from hvit_cli.settings import CropSettings, PretrainingSettings, TilingSettings
+from hvit_cli.settings import CropSettings, PretrainingSettings, ReadingSettings, TilingSettings
 from hvit_cli.storage.work import WorkFolder
 
 SETTINGS = PretrainingSettings(
@@ -199,6 +199,25 @@ def test_the_region_level_takes_one_folder_of_features(tmp_path: Path) -> None:
     )
     with pytest.raises(UsageError, match="one folder of features"):
         prepare_regions(request)
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"name": "mine"}, "--name"),
+        ({"threads": 2}, "--threads"),
+        ({"probe": Path("table.csv")}, "--probe"),
+        ({"reading": ReadingSettings(spacing_um=0.25)}, "how slides are read"),
+        ({"tiling": TilingSettings(region_px=4096)}, "regions and patches"),
+    ],
+)
+def test_what_the_features_have_decided_cannot_be_asked_of_the_region_level(
+    tmp_path: Path, change: dict[str, object], said: str
+) -> None:
+    region = {"settings": replace(SETTINGS, level="region"), "work": WorkFolder(tmp_path)}
+    with pytest.raises(UsageError, match="from features") as caught:
+        PretrainingRequest(sources=(tmp_path,), **region, **change)  # type: ignore[arg-type]
+    assert said in str(caught.value)
 
 
 def test_the_command_pretrains_and_says_where_the_encoder_lies(
