@@ -21,7 +21,7 @@ LAYERS = [
     {"pretraining"},
     {"attribution"},
     {"measures"},
-    {"demo", "report", "viewer"},
+    {"demo", "health", "report", "viewer"},
     {"steps"},
     {"engine"},
     {"pipelines"},

@@ -14,6 +14,7 @@ from hvit_cli.cli import (
     console,
     convert,
     demo,
+    doctor,
     embed,
     encoders,
     evaluate,
@@ -110,5 +111,6 @@ for _command in (
     demo.demo,
     bench.bench,
     status.status,
+    doctor.doctor,
 ):
     app.command()(_command)
