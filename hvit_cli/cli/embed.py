@@ -8,7 +8,13 @@ from typing import Annotated
 import typer
 
 from hvit_cli.cli import console, options
-from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TilingSettings, TissueSettings
+from hvit_cli.settings import (
+    EmbeddingSettings,
+    ReadingSettings,
+    RunSettings,
+    TilingSettings,
+    TissueSettings,
+)
 
 
 def embed(
@@ -45,6 +51,17 @@ def embed(
     device: options.Device = EmbeddingSettings.device,
     precision: options.PrecisionKind = EmbeddingSettings.precision,
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    jobs: options.Jobs = RunSettings.jobs,
+    timeout: options.Timeout = RunSettings.timeout,
+    memory_limit: options.MemoryLimit = RunSettings.memory_limit,
+    retries: options.Retries = RunSettings.retries,
+    retry_failed: options.RetryFailed = RunSettings.retry_failed,
+    shard: options.ShardOf = RunSettings.shard,
+    claim: options.ClaimSlides = RunSettings.claim,
+    claim_ttl: options.ClaimTtl = RunSettings.claim_ttl,
+    engine: options.EngineKind = RunSettings.engine,
+    gpus: options.Gpus = RunSettings.gpus,
+    worker_timeout: options.WorkerTimeout = RunSettings.worker_timeout,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -91,6 +108,19 @@ def embed(
             folds=folds,
             part=part,
             overwrite=overwrite,
+            running=RunSettings(
+                jobs=jobs,
+                timeout=timeout,
+                memory_limit=memory_limit,
+                retries=retries,
+                retry_failed=retry_failed,
+                shard=shard,
+                claim=claim,
+                claim_ttl=claim_ttl,
+                engine=engine,
+                gpus=gpus,
+                worker_timeout=worker_timeout,
+            ),
         ),
         "embed",
     )

@@ -16,11 +16,13 @@ from hvit_cli.settings import (
     Attention,
     EmbeddingSettings,
     EncoderInput,
+    Engine,
     Grid,
     MissingMask,
     Normalisation,
     Precision,
     ReadingSettings,
+    RunSettings,
     TilingSettings,
     TissueSettings,
     sentence,
@@ -31,6 +33,7 @@ _TISSUE = "Tissue"
 _REGIONS = "Regions"
 _RUNNING = "Running"
 _MODEL = "Model"
+_MANY = "Many slides"
 
 
 def _option(kind: type, field: str, *names: str, panel: str | None = None) -> Any:
@@ -157,6 +160,22 @@ Model = Annotated[
         help="Model folder, or demo for the bundled demonstration model.",
         rich_help_panel=_MODEL,
     ),
+]
+
+Jobs = Annotated[int, _option(RunSettings, "jobs", "--jobs", "-j", panel=_MANY)]
+Timeout = Annotated[float | None, _option(RunSettings, "timeout", "--timeout", panel=_MANY)]
+MemoryLimit = Annotated[
+    float | None, _option(RunSettings, "memory_limit", "--memory-limit", panel=_MANY)
+]
+Retries = Annotated[int, _option(RunSettings, "retries", "--retries", panel=_MANY)]
+RetryFailed = Annotated[bool, _option(RunSettings, "retry_failed", "--retry-failed", panel=_MANY)]
+ShardOf = Annotated[str | None, _option(RunSettings, "shard", "--shard", panel=_MANY)]
+ClaimSlides = Annotated[bool, _option(RunSettings, "claim", "--claim/--no-claim", panel=_MANY)]
+ClaimTtl = Annotated[float, _option(RunSettings, "claim_ttl", "--claim-ttl", panel=_MANY)]
+EngineKind = Annotated[Engine, _option(RunSettings, "engine", "--engine", panel=_MANY)]
+Gpus = Annotated[float, _option(RunSettings, "gpus", "--gpus", panel=_MANY)]
+WorkerTimeout = Annotated[
+    float, _option(RunSettings, "worker_timeout", "--worker-timeout", panel=_MANY)
 ]
 
 # A model knows these; given beside a model they must agree with it, so they default to None.

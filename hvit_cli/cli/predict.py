@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from hvit_cli.cli import console, options
-from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TissueSettings
+from hvit_cli.settings import EmbeddingSettings, ReadingSettings, RunSettings, TissueSettings
 
 
 def predict(
@@ -59,6 +59,17 @@ def predict(
             "--case-table", help="Table with slide_id and case_id, where no manifest says them."
         ),
     ] = None,
+    jobs: options.Jobs = RunSettings.jobs,
+    timeout: options.Timeout = RunSettings.timeout,
+    memory_limit: options.MemoryLimit = RunSettings.memory_limit,
+    retries: options.Retries = RunSettings.retries,
+    retry_failed: options.RetryFailed = RunSettings.retry_failed,
+    shard: options.ShardOf = RunSettings.shard,
+    claim: options.ClaimSlides = RunSettings.claim,
+    claim_ttl: options.ClaimTtl = RunSettings.claim_ttl,
+    engine: options.EngineKind = RunSettings.engine,
+    gpus: options.Gpus = RunSettings.gpus,
+    worker_timeout: options.WorkerTimeout = RunSettings.worker_timeout,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -98,6 +109,19 @@ def predict(
             folds=folds,
             part=part,
             overwrite=overwrite,
+            running=RunSettings(
+                jobs=jobs,
+                timeout=timeout,
+                memory_limit=memory_limit,
+                retries=retries,
+                retry_failed=retry_failed,
+                shard=shard,
+                claim=claim,
+                claim_ttl=claim_ttl,
+                engine=engine,
+                gpus=gpus,
+                worker_timeout=worker_timeout,
+            ),
             cases=cases,
             case_table=case_table,
         ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hvit_cli.cli import console, options
-from hvit_cli.settings import ReadingSettings, TilingSettings, TissueSettings
+from hvit_cli.settings import ReadingSettings, RunSettings, TilingSettings, TissueSettings
 
 
 def tile(
@@ -24,6 +24,17 @@ def tile(
     tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
     missing_mask: options.Missing = TissueSettings.missing_mask,
     tissue_geojson: options.TissueGeojson = None,
+    jobs: options.Jobs = RunSettings.jobs,
+    timeout: options.Timeout = RunSettings.timeout,
+    memory_limit: options.MemoryLimit = RunSettings.memory_limit,
+    retries: options.Retries = RunSettings.retries,
+    retry_failed: options.RetryFailed = RunSettings.retry_failed,
+    shard: options.ShardOf = RunSettings.shard,
+    claim: options.ClaimSlides = RunSettings.claim,
+    claim_ttl: options.ClaimTtl = RunSettings.claim_ttl,
+    engine: options.EngineKind = RunSettings.engine,
+    gpus: options.Gpus = RunSettings.gpus,
+    worker_timeout: options.WorkerTimeout = RunSettings.worker_timeout,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -59,6 +70,19 @@ def tile(
             ),
             exclude=exclude,
             overwrite=overwrite,
+            running=RunSettings(
+                jobs=jobs,
+                timeout=timeout,
+                memory_limit=memory_limit,
+                retries=retries,
+                retry_failed=retry_failed,
+                shard=shard,
+                claim=claim,
+                claim_ttl=claim_ttl,
+                engine=engine,
+                gpus=gpus,
+                worker_timeout=worker_timeout,
+            ),
         ),
         "tile",
     )

@@ -7,6 +7,7 @@ import time
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from typing import Generic, TypeVar
 
 from hvit_cli.engine.attempt import PASSING, Outcome, failed_row
@@ -162,7 +163,7 @@ class _Run(Generic[T]):
         if ended is None or (ended.may_pass and ended.failures < self.running.retries + 1):
             return None
         self._release(entry.slide_id)
-        return self._record(ended.row)
+        return replace(self._record(ended.row), is_elsewhere=True)
 
     def _release(self, slide_id: str) -> None:
         if self.claims is not None:

@@ -22,13 +22,16 @@ class SlideRecord(Generic[T]):
         number: Position in the run, 1 first.
         total: Slides in the run.
         row: The line that went to the status log.
-        product: What the step returned; None for a failed slide.
+        product: What the step returned; None for a failed slide, and for one that another
+            process did.
+        is_elsewhere: Whether another process did the slide.
     """
 
     number: int
     total: int
     row: StatusRow
     product: T | None
+    is_elsewhere: bool = False
 
 
 def run_slides(

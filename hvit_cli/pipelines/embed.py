@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
-from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.engine.attempt import Step
+from hvit_cli.engine.execute import ALONE, run_job
+from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import UsageError
-from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TilingSettings, TissueSettings
+from hvit_cli.settings import (
+    EmbeddingSettings,
+    ReadingSettings,
+    RunSettings,
+    TilingSettings,
+    TissueSettings,
+)
 from hvit_cli.slides.manifest import SlideEntry, find_slides
-from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
 from hvit_cli.steps.encoder import model_embedder, named_embedder
 from hvit_cli.steps.parts import slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
@@ -17,6 +28,49 @@ from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
 STAGE = "embed"
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedJob(SlideJob[Prepared]):
+    """Embeds the patches of a slide."""
+
+    stage: ClassVar[str] = STAGE
+
+    model: ChosenModel | None
+    reading: ReadingSettings
+    tissue: TissueSettings
+    tiling: TilingSettings
+    embedding: EmbeddingSettings
+    overwrite: bool = False
+
+    def open(self) -> Step[Prepared]:
+        """Loads the patch encoder.
+
+        Raises:
+            HvitError: It is not named, or cannot be loaded.
+        """
+        preparer = SlidePreparer(
+            work=self.work,
+            reading=self.reading,
+            tissue=self.tissue,
+            tiling=self.tiling,
+            embedder=(
+                named_embedder(self.embedding)
+                if self.model is None
+                else model_embedder(self.model, self.embedding)
+            ),
+            overwrite=self.overwrite,
+        )
+
+        def step(entry: SlideEntry) -> tuple[StatusRow, Prepared]:
+            prepared = preparer.features(entry)
+            return prepared.row(entry, STAGE), prepared
+
+        return step
+
+    def light(self, product: Prepared) -> Prepared:
+        """Leaves the features in their file."""
+        return replace(product, features=None)
 
 
 def embed(
@@ -32,6 +86,7 @@ def embed(
     folds: Path | None = None,
     part: str | None = None,
     overwrite: bool = False,
+    running: RunSettings = ALONE,
 ) -> Iterator[SlideRecord[Prepared]]:
     """Embeds the patches of slides, computing masks and regions where they are missing.
 
@@ -47,6 +102,7 @@ def embed(
         folds: Table of folds, whose slides alone are embedded.
         part: One part of it.
         overwrite: Make products again that exist with other settings.
+        running: How the slides are spread over processes, guarded and shared.
 
     Yields:
         A record per slide.
@@ -59,27 +115,21 @@ def embed(
         raise UsageError("--set names a set of --folds", where="--set")
     if folds is not None:
         entries = slides_of_part(entries, folds, part)
-    if model is None:
-        embedder = named_embedder(embedding)
-    else:
+    chosen: ChosenModel | None = None
+    if model is not None:
         chosen = choose_model(
             ModelRequest(model=model, attention=embedding.attention, encoder=embedding.encoder),
             work,
             slides=len(entries),
         )
         reading, tiling = reading_of(chosen, reading), chosen.folder.tiling
-        embedder = model_embedder(chosen, embedding)
-    preparer = SlidePreparer(
+    job = EmbedJob(
         work=work,
+        model=chosen,
         reading=reading,
         tissue=tissue,
         tiling=tiling,
-        embedder=embedder,
+        embedding=embedding,
         overwrite=overwrite,
     )
-
-    def step(entry: SlideEntry) -> tuple[StatusRow, Prepared]:
-        prepared = preparer.features(entry)
-        return prepared.row(entry, STAGE), prepared
-
-    yield from run_slides(entries, step, stage=STAGE, work=work)
+    yield from run_job(entries, job, running)

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
-from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.engine.attempt import Step
+from hvit_cli.engine.execute import ALONE, run_job
+from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import UsageError
 from hvit_cli.heatmaps.export import output_kind, places, scores_format, suffix_of
 from hvit_cli.heatmaps.maps import check_head
@@ -19,11 +23,12 @@ from hvit_cli.settings import (
     FigureSettings,
     HeatmapSettings,
     ReadingSettings,
+    RunSettings,
     TissueSettings,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.steps.artwork import Targets
-from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.explain import needs_pixels
 from hvit_cli.steps.paint import Heatmap, HeatmapPainter
@@ -36,6 +41,79 @@ from hvit_cli.storage.work import WorkFolder
 
 STAGE = "heatmap"
 _ONE_MAP = FigureSettings()
+
+
+@dataclass(frozen=True, kw_only=True)
+class HeatmapJob(SlideJob[Heatmap | None]):
+    """Draws a slide.
+
+    Attributes:
+        models: The model, once for each kind of attention that is shown.
+        is_stored: Whether the entries are feature files, and no slides.
+        targets: Where each slide's files go, by slide id.
+    """
+
+    stage: ClassVar[str] = STAGE
+
+    models: tuple[ChosenModel, ...]
+    is_stored: bool
+    reading: ReadingSettings
+    tissue: TissueSettings
+    embedding: EmbeddingSettings
+    settings: HeatmapSettings
+    figure: FigureSettings
+    targets: dict[str, Targets] = field(repr=False)
+    overwrite: bool = False
+
+    def open(self) -> Step[Heatmap | None]:
+        """Loads the models, and their patch encoder where slides are read.
+
+        Raises:
+            HvitError: They cannot be loaded, or do not have the map.
+        """
+        features_of: Callable[[SlideEntry], Prepared] = stored_features
+        encoder: PatchEncoder | None = None
+        preparer: SlidePreparer | None = None
+        if not self.is_stored:
+            preparer = self._preparer()
+            encoder = preparer.embedder.encoder
+            features_of = preparer.features
+        if needs_pixels(self.settings) and encoder is not None:
+            require_token_attention(encoder)
+        painter = HeatmapPainter(
+            models=self.models,
+            settings=self.settings,
+            embedding=self.embedding,
+            work=self.work,
+            encoder=encoder,
+            figure=self.figure,
+        )
+
+        def step(entry: SlideEntry) -> tuple[StatusRow, Heatmap | None]:
+            prepared = features_of(entry)
+            row = prepared.row(entry, STAGE)
+            if prepared.features is None:
+                return row, None
+            others: Iterator[SlideFeatures] = iter(())
+            if preparer is not None:
+                others = shifted_features(preparer, entry, prepared.features, self.settings.overlap)
+            return row, painter.draw(
+                entry, self.reading, prepared.features, self.targets[entry.slide_id], others
+            )
+
+        return step
+
+    def _preparer(self) -> SlidePreparer:
+        # Features of all patches serve both kinds of attention.
+        widest = next((m for m in self.models if m.attention == "plain"), self.models[0])
+        return SlidePreparer(
+            work=self.work,
+            reading=self.reading,
+            tissue=self.tissue,
+            tiling=self.models[0].folder.tiling,
+            embedder=model_embedder(widest, self.embedding),
+            overwrite=self.overwrite,
+        )
 
 
 def heatmap(
@@ -53,6 +131,7 @@ def heatmap(
     formats: Sequence[str] = (),
     exclude: Path | None = None,
     overwrite: bool = False,
+    running: RunSettings = ALONE,
 ) -> Iterator[SlideRecord[Heatmap | None]]:
     """Draws slides one after another, computing what is missing and reusing what is there.
 
@@ -72,6 +151,7 @@ def heatmap(
             alone where nothing is said.
         exclude: Table of slides to leave out.
         overwrite: Make masks, tiles and features again that exist with other settings.
+        running: How the slides are spread over processes, guarded and shared.
 
     Yields:
         A record per slide; its product is None where there is nothing to draw.
@@ -107,54 +187,25 @@ def heatmap(
     ]
     if settings.level != "patch":
         check_head(settings.head, models[0].folder.aggregator.region_heads)
-    target_reading = reading_of(models[0], reading)
-    features_of: Callable[[SlideEntry], Prepared] = stored_features
-    encoder: PatchEncoder | None = None
-    preparer: SlidePreparer | None = None
     if files and (settings.overlap > 1 or figure.figure in ("1", "4") or figure.top):
         raise UsageError(
             "this needs the slides themselves, to read them again",
             where="--overlap, --figure, --top",
             found="feature files",
         )
-    if not files:
-        # Features of all patches serve both kinds of attention.
-        widest = next((model for model in models if model.attention == "plain"), models[0])
-        embedder = model_embedder(widest, embedding)
-        encoder = embedder.encoder
-        preparer = SlidePreparer(
-            work=work,
-            reading=target_reading,
-            tissue=tissue,
-            tiling=models[0].folder.tiling,
-            embedder=embedder,
-            overwrite=overwrite,
-        )
-        features_of = preparer.features
-    if needs_pixels(settings) and encoder is not None:
-        require_token_attention(encoder)
-    painter = HeatmapPainter(
-        models=models,
-        settings=settings,
-        embedding=embedding,
+    job = HeatmapJob(
         work=work,
-        encoder=encoder,
+        models=tuple(models),
+        is_stored=bool(files),
+        reading=reading_of(models[0], reading),
+        tissue=tissue,
+        embedding=embedding,
+        settings=settings,
         figure=figure,
+        targets=targets,
+        overwrite=overwrite,
     )
-
-    def step(entry: SlideEntry) -> tuple[StatusRow, Heatmap | None]:
-        prepared = features_of(entry)
-        row = prepared.row(entry, STAGE)
-        if prepared.features is None:
-            return row, None
-        others: Iterator[SlideFeatures] = iter(())
-        if preparer is not None:
-            others = shifted_features(preparer, entry, prepared.features, settings.overlap)
-        return row, painter.draw(
-            entry, target_reading, prepared.features, targets[entry.slide_id], others
-        )
-
-    yield from run_slides(entries, step, stage=STAGE, work=work)
+    yield from run_job(entries, job, running)
 
 
 def _targets(

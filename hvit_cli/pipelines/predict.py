@@ -5,10 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import ClassVar
 
-from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.engine.attempt import Step
+from hvit_cli.engine.execute import ALONE, one_at_a_time, run_job
+from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import UsageError
-from hvit_cli.settings import Attention, EmbeddingSettings, ReadingSettings, TissueSettings
+from hvit_cli.settings import (
+    Attention,
+    EmbeddingSettings,
+    ReadingSettings,
+    RunSettings,
+    TissueSettings,
+)
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.steps.case import CasePrediction, CaseRule, grade_cases, with_cases
 from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
@@ -71,6 +81,56 @@ COLUMNS = tuple(field.name for field in fields(Prediction))
 CASE_COLUMNS = tuple(field.name for field in fields(CasePrediction))
 
 
+@dataclass(frozen=True, kw_only=True)
+class PredictJob(SlideJob[Prediction]):
+    """Grades a slide.
+
+    Attributes:
+        model: The model.
+        is_stored: Whether the entries are feature files, and no slides.
+    """
+
+    stage: ClassVar[str] = STAGE
+
+    model: ChosenModel
+    is_stored: bool
+    reading: ReadingSettings
+    tissue: TissueSettings
+    embedding: EmbeddingSettings
+    overwrite: bool = False
+
+    def open(self) -> Step[Prediction]:
+        """Loads the model, and its patch encoder where slides are graded.
+
+        Raises:
+            HvitError: They cannot be loaded.
+        """
+        grader = Grader(self.model, self.embedding)
+        features_of = self.features_of()
+
+        def step(entry: SlideEntry) -> tuple[StatusRow, Prediction]:
+            prepared = features_of(entry)
+            row = prepared.row(entry, STAGE)
+            if prepared.features is None:
+                return row, _ungraded(row, self.model)
+            return row, _graded(row, grader, prepared.features)
+
+        return step
+
+    def features_of(self) -> Callable[[SlideEntry], Prepared]:
+        """Finds or makes the features of a slide, or reads them from its feature file."""
+        if self.is_stored:
+            return stored_features
+        return SlidePreparer(
+            work=self.work,
+            reading=reading_of(self.model, self.reading),
+            tissue=self.tissue,
+            tiling=self.model.folder.tiling,
+            embedder=model_embedder(self.model, self.embedding),
+            overwrite=self.overwrite,
+        ).features
+
+
 def predict(
     sources: Sequence[Path],
     *,
@@ -86,6 +146,7 @@ def predict(
     case_table: Path | None = None,
     folds: Path | None = None,
     part: str = IN_TESTS,
+    running: RunSettings = ALONE,
 ) -> Iterator[SlideRecord[Prediction]]:
     """Grades slides one after another, computing what is missing and reusing what is there.
 
@@ -104,6 +165,7 @@ def predict(
         case_table: Table with columns slide_id and case_id, where no manifest says them.
         folds: Table of folds, of which one part is graded, to judge the model by.
         part: The part: a test set, `tests` for all of them, or `folds`.
+        running: How the slides are spread over processes, guarded and shared.
 
     Yields:
         A record per slide; a slide that fails has one too.
@@ -122,46 +184,48 @@ def predict(
     if folds is not None:
         entries = slides_of_part(entries, folds, part)
     if cases is not None:
+        if running.shard is not None:
+            raise UsageError(
+                "a part of the slides is not all of a case",
+                where="--cases",
+                found=f"--shard {running.shard}",
+                hint="--cases without --shard once every part is graded, which is quick",
+            )
         entries = with_cases(entries, case_table)
+        # A case is graded here, by all of its slides.
+        running = replace(running, claim=False)
     model = choose_model(request, work, slides=len(entries))
     if folds is not None:
         refuse_trained_on(model, entries)
-    grader = Grader(model, embedding)
-    features_of: Callable[[SlideEntry], Prepared]
-    if files:
-        features_of = stored_features
-    else:
-        features_of = SlidePreparer(
-            work=work,
-            reading=reading_of(model, reading),
-            tissue=tissue,
-            tiling=model.folder.tiling,
-            embedder=model_embedder(model, embedding),
-            overwrite=overwrite,
-        ).features
-
-    def step(entry: SlideEntry) -> tuple[StatusRow, Prediction]:
-        prepared = features_of(entry)
-        row = prepared.row(entry, STAGE)
-        if prepared.features is None:
-            return row, _ungraded(row, model)
-        return row, _graded(row, grader, prepared.features)
-
+    job = PredictJob(
+        work=work,
+        model=model,
+        is_stored=bool(files),
+        reading=reading,
+        tissue=tissue,
+        embedding=embedding,
+        overwrite=overwrite,
+    )
     predictions: list[Prediction] = []
     try:
-        for record in run_slides(entries, step, stage=STAGE, work=work):
+        for record in run_job(entries, job, running):
+            if record.is_elsewhere:
+                yield record
+                continue
             prediction = record.product or _ungraded(record.row, model)
             predictions.append(prediction)
             yield replace(record, product=prediction)
     finally:
         if predictions:
-            _write_merged(table, predictions)
+            with one_at_a_time(work, "predictions"):
+                _write_merged(table, predictions)
     if cases is not None:
+        features_of = job.features_of()
         found = grade_cases(
             entries,
             {prediction.slide_id: prediction for prediction in predictions},
             cases,
-            grader,
+            Grader(model, embedding),
             # The slides were graded a moment ago, so that their features lie ready.
             lambda entry: features_of(entry).features,
         )

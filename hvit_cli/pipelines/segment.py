@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
-from hvit_cli.engine.run import SlideRecord, run_slides
-from hvit_cli.settings import ReadingSettings, TissueSettings
+from hvit_cli.engine.attempt import Step
+from hvit_cli.engine.execute import ALONE, one_at_a_time, run_job
+from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.run import SlideRecord
+from hvit_cli.settings import ReadingSettings, RunSettings, TissueSettings
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.picture import draw_without_regions, write_qc_page
@@ -17,6 +22,36 @@ from hvit_cli.storage.work import WorkFolder
 STAGE = "segment"
 
 
+@dataclass(frozen=True, kw_only=True)
+class SegmentJob(SlideJob[FoundTissue]):
+    """Finds the tissue of a slide and draws it."""
+
+    stage: ClassVar[str] = STAGE
+
+    reading: ReadingSettings
+    tissue: TissueSettings
+    overwrite: bool = False
+
+    def open(self) -> Step[FoundTissue]:
+        """Nothing to load."""
+        return self._step
+
+    def light(self, product: FoundTissue) -> FoundTissue:
+        """Leaves the mask in its file."""
+        return replace(product, mask=None)
+
+    def _step(self, entry: SlideEntry) -> tuple[StatusRow, FoundTissue]:
+        with open_slide(
+            entry.path,
+            self.reading,
+            slide_id=entry.slide_id,
+            manifest_spacing_um=entry.spacing_um,
+        ) as slide:
+            found = make_mask(slide, entry, self.tissue, self.work, overwrite=self.overwrite)
+            draw_without_regions(slide, found, self.work)
+            return found.row(entry, slide.geometry.spacing_um, STAGE), found
+
+
 def segment(
     sources: Sequence[Path],
     *,
@@ -25,6 +60,7 @@ def segment(
     tissue: TissueSettings,
     exclude: Path | None = None,
     overwrite: bool = False,
+    running: RunSettings = ALONE,
 ) -> Iterator[SlideRecord[FoundTissue]]:
     """Finds the tissue of slides, or takes the masks of others.
 
@@ -35,6 +71,7 @@ def segment(
         tissue: How tissue is found.
         exclude: Table of slides to leave out.
         overwrite: Make products again that exist with other settings.
+        running: How the slides are spread over processes, guarded and shared.
 
     Yields:
         A record per slide.
@@ -44,18 +81,9 @@ def segment(
     """
     entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
 
-    def step(entry: SlideEntry) -> tuple[StatusRow, FoundTissue]:
-        with open_slide(
-            entry.path,
-            reading,
-            slide_id=entry.slide_id,
-            manifest_spacing_um=entry.spacing_um,
-        ) as slide:
-            found = make_mask(slide, entry, tissue, work, overwrite=overwrite)
-            draw_without_regions(slide, found, work)
-            return found.row(entry, slide.geometry.spacing_um, STAGE), found
-
+    job = SegmentJob(work=work, reading=reading, tissue=tissue, overwrite=overwrite)
     try:
-        yield from run_slides(entries, step, stage=STAGE, work=work)
+        yield from run_job(entries, job, running)
     finally:
-        write_qc_page(work)
+        with one_at_a_time(work, "qc"):
+            write_qc_page(work)

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import ClassVar
 
-from hvit_cli.engine.run import SlideRecord, run_slides
-from hvit_cli.settings import ReadingSettings, TilingSettings, TissueSettings
+from hvit_cli.engine.attempt import Step
+from hvit_cli.engine.execute import ALONE, one_at_a_time, run_job
+from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.run import SlideRecord
+from hvit_cli.settings import ReadingSettings, RunSettings, TilingSettings, TissueSettings
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.picture import write_qc_page
@@ -15,6 +20,44 @@ from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
 STAGE = "tile"
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileJob(SlideJob[FoundRegions]):
+    """Lays the regions of a slide on its tissue."""
+
+    stage: ClassVar[str] = STAGE
+
+    reading: ReadingSettings
+    tissue: TissueSettings
+    tiling: TilingSettings
+    overwrite: bool = False
+
+    def open(self) -> Step[FoundRegions]:
+        """Nothing to load."""
+        return self._step
+
+    def light(self, product: FoundRegions) -> FoundRegions:
+        """Leaves mask and tiles in their files."""
+        return replace(product, tiles=None, tissue=replace(product.tissue, mask=None))
+
+    def _step(self, entry: SlideEntry) -> tuple[StatusRow, FoundRegions]:
+        with open_slide(
+            entry.path,
+            self.reading,
+            slide_id=entry.slide_id,
+            manifest_spacing_um=entry.spacing_um,
+        ) as slide:
+            found = make_tiles(
+                slide,
+                entry,
+                reading=self.reading,
+                tissue=self.tissue,
+                tiling=self.tiling,
+                work=self.work,
+                overwrite=self.overwrite,
+            )
+            return found.row(entry, STAGE), found
 
 
 def tile(
@@ -26,6 +69,7 @@ def tile(
     tiling: TilingSettings,
     exclude: Path | None = None,
     overwrite: bool = False,
+    running: RunSettings = ALONE,
 ) -> Iterator[SlideRecord[FoundRegions]]:
     """Lays the regions of slides on their tissue, finding the tissue where it is not known.
 
@@ -37,6 +81,7 @@ def tile(
         tiling: Regions and patches.
         exclude: Table of slides to leave out.
         overwrite: Make products again that exist with other settings.
+        running: How the slides are spread over processes, guarded and shared.
 
     Yields:
         A record per slide.
@@ -46,25 +91,9 @@ def tile(
     """
     entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
 
-    def step(entry: SlideEntry) -> tuple[StatusRow, FoundRegions]:
-        with open_slide(
-            entry.path,
-            reading,
-            slide_id=entry.slide_id,
-            manifest_spacing_um=entry.spacing_um,
-        ) as slide:
-            found = make_tiles(
-                slide,
-                entry,
-                reading=reading,
-                tissue=tissue,
-                tiling=tiling,
-                work=work,
-                overwrite=overwrite,
-            )
-            return found.row(entry, STAGE), found
-
+    job = TileJob(work=work, reading=reading, tissue=tissue, tiling=tiling, overwrite=overwrite)
     try:
-        yield from run_slides(entries, step, stage=STAGE, work=work)
+        yield from run_job(entries, job, running)
     finally:
-        write_qc_page(work)
+        with one_at_a_time(work, "qc"):
+            write_qc_page(work)

@@ -36,6 +36,7 @@ from hvit_cli.settings.pretraining import (
 from hvit_cli.settings.reading import ReadingSettings
 from hvit_cli.settings.recipe import as_recipe, from_recipe, sentence
 from hvit_cli.settings.report import ReportSettings, SheetLayout
+from hvit_cli.settings.running import Engine, RunSettings
 from hvit_cli.settings.tiling import Grid, TilingSettings
 from hvit_cli.settings.tissue import MissingMask, TissueSettings
 from hvit_cli.settings.training import (
@@ -57,6 +58,7 @@ __all__ = [
     "CropSettings",
     "EmbeddingSettings",
     "EncoderInput",
+    "Engine",
     "FigureKind",
     "FigureSettings",
     "Grid",
@@ -76,6 +78,7 @@ __all__ = [
     "ProbeSettings",
     "ReadingSettings",
     "ReportSettings",
+    "RunSettings",
     "Scale",
     "SheetLayout",
     "SplitSettings",

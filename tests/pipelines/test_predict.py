@@ -217,7 +217,7 @@ def test_features_of_another_encoder_are_refused(slides: Path, model: Path, tmp_
 
 def test_slides_and_features_do_not_mix(slides: Path, model: Path, tmp_path: Path) -> None:
     run([slides / "drawn.tiff"], tmp_path / "work", model)
-    with pytest.raises(UsageError, match="cannot be graded in one run"):
+    with pytest.raises(UsageError, match="cannot be used in one run"):
         run([slides / "drawn.tiff", features_of(tmp_path / "work")], tmp_path / "work", model)
 
 
