@@ -99,7 +99,7 @@ def draw_dot(
     cover = np.zeros((2 * reach + 1, 2 * reach + 1), np.uint8)
     cv2.circle(cover, (reach, reach), int(radius), 255, -1, cv2.LINE_AA)
     box = (slice(y - reach, y + reach + 1), slice(x - reach, x + reach + 1))
-    picture[box] = _inked(picture[box], cover, DOT_COLOUR)
+    picture[box] = inked(picture[box], cover, DOT_COLOUR)
     return x, y
 
 
@@ -153,7 +153,7 @@ def draw_pen(
     )
     large = cv2.resize(cover[box], None, fx=downsample, fy=downsample)
     target = tuple(slice(s.start * downsample, s.stop * downsample) for s in box)
-    picture[target] = _inked(picture[target], np.asarray(large, np.uint8), PEN_COLOURS[colour])
+    picture[target] = inked(picture[target], np.asarray(large, np.uint8), PEN_COLOURS[colour])
 
 
 def _stroke_line(rng: np.random.Generator, rows: int, columns: int) -> npt.NDArray[np.int32]:
@@ -167,7 +167,7 @@ def _stroke_line(rng: np.random.Generator, rows: int, columns: int) -> npt.NDArr
     return np.round(line).astype(np.int32)
 
 
-def _inked(glass: Raster, cover: Raster, colour: tuple[float, float, float]) -> Raster:
+def inked(glass: Raster, cover: Raster, colour: tuple[float, float, float]) -> Raster:
     """Ink lets `colour` of the light through where it covers, all of it elsewhere."""
     share = cover[..., None].astype(np.float32) / 255
     light = 1 - share * (1 - np.asarray(colour, np.float32))

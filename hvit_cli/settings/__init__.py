@@ -36,6 +36,7 @@ from hvit_cli.settings.pretraining import (
 from hvit_cli.settings.reading import ReadingSettings
 from hvit_cli.settings.recipe import as_recipe, from_recipe, sentence
 from hvit_cli.settings.report import ReportSettings, SheetLayout
+from hvit_cli.settings.stress import GlassKind, StressSettings
 from hvit_cli.settings.running import Engine, RunSettings
 from hvit_cli.settings.tiling import Grid, TilingSettings
 from hvit_cli.settings.tissue import MissingMask, TissueSettings
@@ -61,6 +62,7 @@ __all__ = [
     "Engine",
     "FigureKind",
     "FigureSettings",
+    "GlassKind",
     "Grid",
     "Head",
     "HeatmapSettings",
@@ -82,6 +84,7 @@ __all__ = [
     "Scale",
     "SheetLayout",
     "SplitSettings",
+    "StressSettings",
     "Task",
     "TaskSettings",
     "TilingSettings",

@@ -14,6 +14,7 @@ _OPTION_OF = {
     "min_tissue_fraction": "--min-tissue",
     "tissue_values": "--tissue-value",
     "max_px": "--size",
+    "stability_slides": "--stability",
 }
 
 

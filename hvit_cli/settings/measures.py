@@ -88,5 +88,5 @@ class MeasureSettings:
         unknown = [kind for kind in self.maps if kind not in get_args(MapKind)]
         require(bool(self.maps) and not unknown, "map", ", ".join(unknown), "a kind of map")
         require(self.steps == 0 or self.steps >= 2, "steps", self.steps, "0, or 2 or more")
-        require(self.stability_slides >= 0, "stability", self.stability_slides, "0 or more")
+        require(self.stability_slides >= 0, "stability_slides", self.stability_slides, "0 or more")
         require(self.draws >= 0, "draws", self.draws, "0 or more")

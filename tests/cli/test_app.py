@@ -23,6 +23,7 @@ COMMANDS = (
     "evaluate",
     "compare",
     "heatmap",
+    "stress",
     "measure",
     "report",
     "view",

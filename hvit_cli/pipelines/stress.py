@@ -1,0 +1,148 @@
+"""`hvit stress`: does the grade depend on the glass? A test that needs no labels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+from pathlib import Path
+
+from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.errors import UsageError
+from hvit_cli.measures.stress import StressRow, StressSummary, stress_page, summarise_stress
+from hvit_cli.settings import (
+    Attention,
+    EmbeddingSettings,
+    ReadingSettings,
+    StressSettings,
+    TissueSettings,
+)
+from hvit_cli.slides.manifest import SlideEntry, find_slides
+from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of
+from hvit_cli.steps.encoder import model_embedder
+from hvit_cli.steps.grade import Grader
+from hvit_cli.steps.prepare import SlidePreparer
+from hvit_cli.steps.stored_features import feature_files
+from hvit_cli.steps.stress import Stress
+from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.status import StatusRow
+from hvit_cli.storage.tables import write_table
+from hvit_cli.storage.work import WorkFolder
+
+STAGE = "stress"
+_KINDS: tuple[Attention, ...] = ("masked", "plain")
+COLUMNS = (*(field.name for field in fields(StressRow)), "change")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What was written, and its summary.
+
+    Attributes:
+        table: A row for each slide, glass and attention.
+        page: The result on one page.
+        summary: Over all slides.
+    """
+
+    table: Path
+    page: Path
+    summary: list[StressSummary]
+
+
+def stress(
+    sources: Sequence[Path],
+    *,
+    work: WorkFolder,
+    settings: StressSettings,
+    request: ModelRequest,
+    reading: ReadingSettings,
+    tissue: TissueSettings,
+    embedding: EmbeddingSettings,
+    glass_from: Path | None = None,
+    exclude: Path | None = None,
+    overwrite: bool = False,
+) -> Iterator[SlideRecord[list[StressRow]]]:
+    """Grades slides on their own glass and on other glass.
+
+    Args:
+        sources: Slides, folders, manifests.
+        work: The work folder.
+        settings: What the glass becomes, and where.
+        request: Which model; its attention limits the run to one kind.
+        reading: Where the slides' spacing comes from; the target is the model's.
+        tissue: How tissue is found.
+        embedding: Device, precision and batch size.
+        glass_from: The slide whose glass others get; the next slide of the run by default.
+        exclude: Table of slides to leave out.
+        overwrite: Make masks, tiles and features again that exist with other settings.
+
+    Yields:
+        A record per slide; its product is empty where there is nothing to grade.
+
+    Raises:
+        HvitError: Nothing can be done at all.
+    """
+    if feature_files(sources):
+        raise UsageError(
+            "stress changes pixels, which feature files do not hold",
+            found="feature files",
+            wanted="the slides themselves",
+        )
+    entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
+    donors = _donors(entries, glass_from)
+    if "other" in settings.kinds and not any(donors.values()) and settings.kinds == ("other",):
+        raise UsageError(
+            "there is no other slide whose glass this one could get",
+            where="--glass other",
+            hint="--glass-from SLIDE",
+        )
+    runs = (request.attention,) if request.attention else _KINDS
+    models = [
+        choose_model(replace(request, attention=run), work, slides=len(entries)) for run in runs
+    ]
+    one = Stress(
+        preparer=SlidePreparer(
+            work=work,
+            reading=reading_of(models[0], reading),
+            tissue=tissue,
+            tiling=models[0].folder.tiling,
+            # All patches, whatever the attention: glass is what is tested.
+            embedder=model_embedder(replace(models[0], attention="plain"), embedding),
+            overwrite=overwrite,
+        ),
+        graders=[Grader(model, embedding) for model in models],
+        settings=settings,
+    )
+    number_of = {entry.slide_id: number for number, entry in enumerate(entries)}
+
+    def step(entry: SlideEntry) -> tuple[StatusRow, list[StressRow]]:
+        prepared = one.preparer.features(entry)
+        row = prepared.row(entry, STAGE)
+        if prepared.features is None:
+            return row, []
+        number = number_of[entry.slide_id]
+        return row, one.rows(entry, number, prepared.features, donors[entry.slide_id])
+
+    yield from run_slides(entries, step, stage=STAGE, work=work)
+
+
+def _donors(entries: Sequence[SlideEntry], glass_from: Path | None) -> dict[str, SlideEntry | None]:
+    """Whose glass each slide gets: the one asked for, or the next slide's, round in a ring."""
+    if glass_from is not None:
+        (donor,) = find_slides([glass_from])
+        return dict.fromkeys((entry.slide_id for entry in entries), donor)
+    if len(entries) < 2:
+        return {entry.slide_id: None for entry in entries}
+    following = [*entries[1:], entries[0]]
+    return {entry.slide_id: donor for entry, donor in zip(entries, following, strict=True)}
+
+
+def write_stress(folder: Path, rows: Sequence[StressRow], settings: StressSettings) -> Written:
+    """Writes `stress.csv` and `stress.md`."""
+    table, page = folder / "stress.csv", folder / "stress.md"
+    write_table(table, COLUMNS, ({**asdict(row), "change": row.change} for row in rows))
+    write_text(page, stress_page(rows, settings))
+    return Written(
+        table=table,
+        page=page,
+        summary=summarise_stress(rows, settings.draws, settings.seed),
+    )
