@@ -204,11 +204,10 @@ def blind(
     folder = out or work.path / "blind"
     if folder.is_file() or folder.suffix:
         raise UsageError("blinded sheets go into a folder", where=folder)
-    if (folder / "key.csv").exists() and not overwrite:
+    # Sheets that no key names would be judged for nothing, so none are ever mixed.
+    if (folder / "key.csv").exists() or any((folder / "sheets").glob("*")):
         raise UsageError(
-            "the key of other sheets lies here, and without it they cannot be read",
-            where=folder / "key.csv",
-            hint="another folder with -o, or --overwrite",
+            "other sheets lie here", where=folder, hint="another folder with -o, or removing them"
         )
     entries = _entries(sources, exclude, tissue, maps)
     models = _models(request, work, len(entries), maps)

@@ -94,7 +94,7 @@ def _table(slides: Sequence[CohortSlide], labelled: bool) -> Html:
     columns += [_Column(name=f"score, {kind}", falling=True) for kind in kinds]
     columns += [
         _Column(name="tissue mm²", falling=True),
-        _Column(name="not looked at mm²", falling=True),
+        _Column(name="not seen mm²", falling=True),
         *(_Column(name=name, falling=True) for name in further),
         _Column(name="status", number=False),
     ]

@@ -241,8 +241,8 @@ def test_a_seed_gives_the_same_sheets_again(run: Runner, several: Path, tmp_path
         for name in ("a", "b", "c")
     }
     assert files["a"] == files["b"] != files["c"]
-    with pytest.raises(UsageError, match="key of other sheets"):
-        run([several], blind, out=tmp_path / "a")
+    with pytest.raises(UsageError, match="other sheets lie here"):
+        run([several], blind, out=tmp_path / "a", overwrite=True)
 
 
 def test_nothing_about_a_sheet_tells_masked_from_plain(
