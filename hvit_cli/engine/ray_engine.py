@@ -11,6 +11,7 @@ import os
 import pickle
 import time
 from dataclasses import replace
+from pathlib import Path
 from typing import Any, Generic, TypeVar
 
 from hvit_cli import __version__
@@ -71,9 +72,7 @@ class RayWorkers(Generic[T]):
         if not pending:
             time.sleep(min(seconds, _PING_S))
             return []
-        answered, _ = self._ray.wait(list(pending), num_returns=len(pending), timeout=seconds)
-        if not answered:
-            answered, _ = self._ray.wait(list(pending), timeout=0)
+        answered, _ = self._ray.wait(list(pending), timeout=seconds)
         ended = []
         for answer in answered:
             outcome = self._heard(pending[answer])
@@ -98,7 +97,9 @@ class RayWorkers(Generic[T]):
             options["memory"] = int(self.running.memory_limit * GIB)
         threads = max(1, int(self._cpus))
         options["runtime_env"] = {"env_vars": thread_variables(threads)}
-        actor = self._ray.remote(**options)(_Server).remote(self._packed, __version__)
+        actor = self._ray.remote(**options)(_Server).remote(
+            self._packed, __version__, str(Path.cwd())
+        )
         return _Place(actor, actor.why_not.remote())
 
     def _heard(self, place: _Place) -> Outcome[T] | None:
@@ -190,9 +191,11 @@ class _Place:
 class _Server:
     """What runs in the cluster: one job, opened once."""
 
-    def __init__(self, packed_job: bytes, version: str) -> None:
+    def __init__(self, packed_job: bytes, version: str, folder: str) -> None:
         self.refusal: HvitError | None = None
         try:
+            # Paths that were typed are meant from where they were typed.
+            os.chdir(folder)
             if version != __version__:
                 raise WorkerError(
                     "the machines of the cluster have different versions of hvit",
@@ -203,6 +206,12 @@ class _Server:
             self.step = self.job.open()
         except HvitError as error:
             self.refusal = error
+        except OSError as error:
+            self.refusal = WorkerError(
+                "a machine of the cluster does not have the folder of this command",
+                where=folder,
+                found=error.strerror or error,
+            )
 
     def why_not(self) -> HvitError | None:
         """Why the job can be done on no slide; None where it can."""
