@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from hvit_cli.errors import StorageError
+from hvit_cli.storage.processes import start_of, this_system
 
 T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
@@ -73,7 +74,7 @@ class Claims:
         self._held: dict[str, Claim] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
-        self._me = (platform.node() or "host", os.getpid(), _machine(), _start_of(os.getpid()))
+        self._me = (platform.node() or "host", os.getpid(), this_system(), start_of(os.getpid()))
         try:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -156,7 +157,7 @@ class Claims:
         claim = _parsed(text)
         is_here = claim is not None and claim.machine == self._me[2]
         # On the same system it is known at once whether the process lives.
-        if claim and is_here and _start_of(claim.process_id) != claim.process_start:
+        if claim and is_here and start_of(claim.process_id) != claim.process_start:
             return True
         return server_time(self.folder) - touched > self.ttl_s
 
@@ -280,22 +281,3 @@ def _put_aside(path: Path, stale_text: str) -> None:
         with suppress(FileExistsError):
             os.link(aside, path)
     aside.unlink(missing_ok=True)
-
-
-def _machine() -> str:
-    """Names the running system and the namespace of its process ids; "" where neither is told."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
-        return f"{boot} {Path('/proc/self/ns/pid').readlink()}"
-    except OSError:
-        return ""
-
-
-def _start_of(process_id: int) -> str:
-    """When a process began, in ticks since the system did; "" where there is no such process."""
-    try:
-        stat = Path(f"/proc/{process_id}/stat").read_text()
-    except OSError:
-        return ""
-    # The second field, a name in brackets, may hold spaces.
-    return stat.rpartition(")")[2].split()[19]

@@ -2,21 +2,21 @@
 
 Every file that hvit writes goes through `whole_file`. A process killed at any moment leaves
 either the old file, the new file, or a temporary whose name (`.hvit-tmp-…`) no reader takes
-for a result.
+for a result, and which the next run that writes to the folder sweeps.
 """
 
 from __future__ import annotations
 
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from hvit_cli.errors import StorageError
+from hvit_cli.storage.temporaries import PREFIX, sweep_once, temporary_beside
 
-TEMPORARY_PREFIX = ".hvit-tmp-"
+TEMPORARY_PREFIX = PREFIX
 
 
 @contextmanager
@@ -29,10 +29,11 @@ def whole_file(path: Path) -> Iterator[Path]:
     Raises:
         StorageError: The folder cannot be made or written to, or the disk is full.
     """
-    temporary = path.parent / f"{TEMPORARY_PREFIX}{secrets.token_hex(6)}-{path.name[-80:]}"
+    temporary = temporary_beside(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        mode = _usual_mode(temporary)
+        mode, now = _usual(temporary)
+        sweep_once(path.parent, now)
         yield temporary
         # Some writers (safetensors) make files that nobody else in a lab could read.
         temporary.chmod(mode)
@@ -64,12 +65,12 @@ def write_bytes(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def _usual_mode(temporary: Path) -> int:
-    """The permissions that the user's umask gives to a new file here."""
+def _usual(temporary: Path) -> tuple[int, float]:
+    """The permissions that the user's umask gives to a new file here, and the folder's clock."""
     temporary.touch()
-    mode = stat.S_IMODE(temporary.stat().st_mode)
+    found = temporary.stat()
     temporary.unlink()
-    return mode
+    return stat.S_IMODE(found.st_mode), found.st_mtime
 
 
 def _discard(temporary: Path) -> None:

@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import os
 import stat
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -80,3 +82,18 @@ def test_a_file_has_the_permissions_of_the_umask_whoever_wrote_it(
     finally:
         os.umask(before)
     assert stat.S_IMODE((tmp_path / "weights").stat().st_mode) == 0o666 & ~mask
+
+
+def test_the_first_write_to_a_folder_sweeps_what_a_killed_process_left(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path\n"
+        "from hvit_cli.storage.atomic import whole_file\n"
+        "with whole_file(Path(sys.argv[1]) / 'a.h5') as temporary:\n"
+        "    temporary.write_bytes(b'half')\n"
+        "    os.kill(os.getpid(), 9)\n"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False)
+    assert killed.returncode == -9
+    assert len(leftovers(tmp_path)) == 1
+    write_text(tmp_path / "b.txt", "b")
+    assert [p.name for p in tmp_path.iterdir()] == ["b.txt"]
