@@ -29,7 +29,7 @@ if __name__ == "__main__":
     if sys.argv[4] == "stranger":
         # As on another machine: whether the process lives cannot be seen from here.
         import hvit_cli.engine.claims as claims
-        claims._machine = lambda: "another"
+        claims.this_system = lambda: "another"
     entries = [SlideEntry(slide_id=f"s{i:02}", path=Path(f"s{i:02}.svs")) for i in range(30)]
     job = WritingJob(work=WorkFolder(work), seconds=seconds)
     ended = list(run_job(entries, job, RunSettings(jobs=1, claim_ttl=ttl)))
