@@ -169,6 +169,7 @@ MemoryLimit = Annotated[
 ]
 Retries = Annotated[int, _option(RunSettings, "retries", "--retries", panel=_MANY)]
 RetryFailed = Annotated[bool, _option(RunSettings, "retry_failed", "--retry-failed", panel=_MANY)]
+Verify = Annotated[bool, _option(RunSettings, "verify", "--verify", panel=_MANY)]
 ShardOf = Annotated[str | None, _option(RunSettings, "shard", "--shard", panel=_MANY)]
 ClaimSlides = Annotated[bool, _option(RunSettings, "claim", "--claim/--no-claim", panel=_MANY)]
 ClaimTtl = Annotated[float, _option(RunSettings, "claim_ttl", "--claim-ttl", panel=_MANY)]

@@ -17,11 +17,13 @@ from hvit_cli.engine.job import SlideJob
 from hvit_cli.engine.limits import default_jobs
 from hvit_cli.engine.processes import Processes
 from hvit_cli.engine.quarantine import Failures, failures, unchanged_since
+from hvit_cli.engine.receipts import receipt_of, unchanged
 from hvit_cli.engine.run import SlideRecord
 from hvit_cli.engine.shards import shard_named
 from hvit_cli.engine.workers import InProcess, Workers
 from hvit_cli.settings.running import RunSettings
 from hvit_cli.slides.entry import SlideEntry
+from hvit_cli.storage.plan import record_plan
 from hvit_cli.storage.status import StatusLog, StatusRow
 from hvit_cli.storage.work import WorkFolder
 
@@ -30,11 +32,15 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 8.0
 
+UNCHANGED = "reused, unchanged"
+"""Reason in the record of a slide whose files were not opened."""
+
 CLAIMS = "claims"
 """Folder of a work folder that holds a folder of claims for each stage."""
 
-ALONE = RunSettings(jobs=1)
-"""One slide after another in this process: what a Python program gets unless it asks."""
+ALONE = RunSettings(jobs=1, verify=True)
+"""One slide after another in this process, with its product: what a Python program gets unless it
+asks."""
 
 
 def run_job(
@@ -55,6 +61,7 @@ def run_job(
         HvitError: The job can be done on no slide.
     """
     shard = shard_named(running.shard)
+    record_plan(job.work.path, job.stage, entries)
     mine = shard.of(entries) if shard else list(entries)
     if not mine:
         return
@@ -82,7 +89,7 @@ class _Run(Generic[T]):
         self.claims: Claims | None = None
 
     def records(self) -> Iterator[SlideRecord[T]]:
-        yield from self._quarantined()
+        yield from self._told_at_once()
         if not self.queue:
             return
         workers = self.workers = _workers(self.job, self.running, len(self.queue))
@@ -123,14 +130,24 @@ class _Run(Generic[T]):
             with one_at_a_time(self.job.work, "status"):
                 self.log.write_table()
 
-    def _quarantined(self) -> Iterator[SlideRecord[T]]:
-        """Queues the slides, but for those that failed in earlier runs as often as they may."""
+    def _told_at_once(self) -> Iterator[SlideRecord[T]]:
+        """Queues the slides, but for those that are done or failed as often as they may."""
         known: dict[str, Failures] = {}
         # Who names a single slide wants it tried.
         if not self.running.retry_failed and len(self.entries) > 1:
             every = failures(self.job.work.path, self.job.stage)
             known = unchanged_since(self.entries, every)
+        done = {} if self.running.verify else unchanged(self.entries, self.job)
+        if done:
+            _LOG.info(
+                "%d slides are done, and neither they nor their files were changed since", len(done)
+            )
         for entry in self.entries:
+            if entry.slide_id in done:
+                # Not logged again: the line it is told by is in a log.
+                told = replace(done[entry.slide_id], reason=UNCHANGED, seconds=0.0)
+                yield self._record(told)
+                continue
             failed = known.get(entry.slide_id)
             if failed is not None:
                 self.tries_left[entry.slide_id] -= failed.count
@@ -147,7 +164,10 @@ class _Run(Generic[T]):
     def _ended(self, outcome: Outcome[T]) -> Iterator[SlideRecord[T]]:
         """Logs a try, and tells it or queues the slide for another."""
         slide_id = outcome.entry.slide_id
-        self.log.append(outcome.row, outcome.cause)
+        receipt = None
+        if outcome.product is not None:
+            receipt = receipt_of(outcome.entry, self.job, outcome.product)
+        self.log.append(outcome.row, outcome.cause, receipt)
         self.tries_left[slide_id] -= 1
         if outcome.cause in PASSING and self.tries_left[slide_id] > 0:
             _LOG.warning("%s will be tried again: %s", slide_id, outcome.row.reason)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, Generic, TypeVar
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
 
 from hvit_cli.engine.attempt import Step
+from hvit_cli.slides.entry import SlideEntry
 from hvit_cli.storage.work import WorkFolder
 
 T = TypeVar("T")
@@ -36,3 +38,14 @@ class SlideJob(ABC, Generic[T]):
     def light(self, product: T) -> T:
         """What of a product is sent to the process that asked; big arrays are in files."""
         return product
+
+    def asked(self) -> dict[str, Any] | None:
+        """Everything but the slide that decides its product, as plain values.
+
+        None where an unchanged product is not told from others by its files.
+        """
+        return None
+
+    def made(self, entry: SlideEntry, product: T) -> tuple[Path, ...]:  # noqa: ARG002
+        """Files that must be unchanged for the slide to be done: its masks, and what came of it."""
+        return ()

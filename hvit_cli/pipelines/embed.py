@@ -5,25 +5,30 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from hvit_cli import __version__
 from hvit_cli.engine.attempt import Step
 from hvit_cli.engine.execute import ALONE, run_job
 from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.receipts import file_states, weight_files
 from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import UsageError
+from hvit_cli.models.device import choose_device, choose_precision
 from hvit_cli.settings import (
     EmbeddingSettings,
     ReadingSettings,
     RunSettings,
     TilingSettings,
     TissueSettings,
+    as_recipe,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
 from hvit_cli.steps.encoder import model_embedder, named_embedder
 from hvit_cli.steps.parts import slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
+from hvit_cli.steps.segment import tissue_files
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
@@ -67,6 +72,35 @@ class EmbedJob(SlideJob[Prepared]):
             return prepared.row(entry, STAGE), prepared
 
         return step
+
+    def asked(self) -> dict[str, Any] | None:
+        """Spacing, tissue, tiling, the encoder's weights and how they are used."""
+        if self.overwrite:
+            return None
+        encoder: object = self.embedding.encoder
+        if self.model is not None:
+            identity = self.model.folder.encoder
+            encoder = [identity.weights_hash, identity.normalisation, identity.encoder_input]
+        elif encoder is not None and Path(str(encoder)).exists():
+            encoder = file_states(weight_files(Path(str(encoder))))
+        device = choose_device(self.embedding.device)
+        return {
+            "hvit": __version__,
+            "reading": as_recipe(self.reading),
+            "tissue": as_recipe(self.tissue),
+            "tiling": as_recipe(self.tiling),
+            "encoder": encoder,
+            "attention": self.model.attention if self.model else self.embedding.attention,
+            "normalisation": self.embedding.normalisation,
+            "input": self.embedding.encoder_input,
+            "precision": choose_precision(self.embedding.precision, device),
+        }
+
+    def made(self, entry: SlideEntry, product: Prepared) -> tuple[Path, ...]:
+        """Mask, outlines, tiles, picture, features, and the mask of others."""
+        own = (self.work.tiles(entry.slide_id), self.work.qc_picture(entry.slide_id))
+        features = () if product.file is None else (product.file,)
+        return (*tissue_files(entry, self.tissue, self.work), *own, *features)
 
     def light(self, product: Prepared) -> Prepared:
         """Leaves the features in their file."""

@@ -5,17 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from hvit_cli import __version__
 from hvit_cli.engine.attempt import Step
 from hvit_cli.engine.execute import ALONE, one_at_a_time, run_job
 from hvit_cli.engine.job import SlideJob
 from hvit_cli.engine.run import SlideRecord
-from hvit_cli.settings import ReadingSettings, RunSettings, TissueSettings
+from hvit_cli.settings import ReadingSettings, RunSettings, TissueSettings, as_recipe
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.picture import draw_without_regions, write_qc_page
-from hvit_cli.steps.segment import FoundTissue, make_mask
+from hvit_cli.steps.segment import FoundTissue, make_mask, tissue_files
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
@@ -39,6 +40,21 @@ class SegmentJob(SlideJob[FoundTissue]):
     def light(self, product: FoundTissue) -> FoundTissue:
         """Leaves the mask in its file."""
         return replace(product, mask=None)
+
+    def asked(self) -> dict[str, Any] | None:
+        """Where spacing and tissue come from."""
+        if self.overwrite:
+            return None
+        return {
+            "hvit": __version__,
+            "reading": as_recipe(self.reading),
+            "tissue": as_recipe(self.tissue),
+        }
+
+    def made(self, entry: SlideEntry, product: FoundTissue) -> tuple[Path, ...]:  # noqa: ARG002
+        """Mask, outlines, picture, and the mask of others."""
+        picture = self.work.qc_picture(entry.slide_id)
+        return (*tissue_files(entry, self.tissue, self.work), picture)
 
     def _step(self, entry: SlideEntry) -> tuple[StatusRow, FoundTissue]:
         with open_slide(

@@ -5,16 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
+from hvit_cli import __version__
 from hvit_cli.engine.attempt import Step
 from hvit_cli.engine.execute import ALONE, one_at_a_time, run_job
 from hvit_cli.engine.job import SlideJob
 from hvit_cli.engine.run import SlideRecord
-from hvit_cli.settings import ReadingSettings, RunSettings, TilingSettings, TissueSettings
+from hvit_cli.settings import (
+    ReadingSettings,
+    RunSettings,
+    TilingSettings,
+    TissueSettings,
+    as_recipe,
+)
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.picture import write_qc_page
+from hvit_cli.steps.segment import tissue_files
 from hvit_cli.steps.tile import FoundRegions, make_tiles
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
@@ -40,6 +48,22 @@ class TileJob(SlideJob[FoundRegions]):
     def light(self, product: FoundRegions) -> FoundRegions:
         """Leaves mask and tiles in their files."""
         return replace(product, tiles=None, tissue=replace(product.tissue, mask=None))
+
+    def asked(self) -> dict[str, Any] | None:
+        """Spacing, tissue and tiling."""
+        if self.overwrite:
+            return None
+        return {
+            "hvit": __version__,
+            "reading": as_recipe(self.reading),
+            "tissue": as_recipe(self.tissue),
+            "tiling": as_recipe(self.tiling),
+        }
+
+    def made(self, entry: SlideEntry, product: FoundRegions) -> tuple[Path, ...]:  # noqa: ARG002
+        """Mask, outlines, tiles, picture, and the mask of others."""
+        own = (self.work.tiles(entry.slide_id), self.work.qc_picture(entry.slide_id))
+        return (*tissue_files(entry, self.tissue, self.work), *own)
 
     def _step(self, entry: SlideEntry) -> tuple[StatusRow, FoundRegions]:
         with open_slide(

@@ -31,6 +31,9 @@ class RunSettings:
     retry_failed: bool = False
     """Try slides again that failed as often as they may."""
 
+    verify: bool = False
+    """Open every file that is there, also where neither it nor its slide was changed."""
+
     shard: str | None = None
     """Do part i of n, as 1/4, or auto to take both from a Slurm job array."""
 

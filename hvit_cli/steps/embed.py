@@ -78,9 +78,7 @@ def make_features(
         RecipeError: The file exists with another recipe and `overwrite` is false.
         PixelError: A patch cannot be decoded.
     """
-    recipe = embedder.recipe(tiles)
-    folder = work.features_folder(embedder.encoder.spec.folder_name, recipe8(recipe["settings"]))
-    path = folder / f"{slide.slide_id}.h5"
+    recipe, path = embedder.recipe(tiles), features_path(tiles, embedder, work)
     remark = ""
     if path.exists() and not overwrite:
         try:
@@ -93,9 +91,16 @@ def make_features(
                 return found, "reused"
             remark = "made again, because the file held only patches with tissue"
     features = embed_slide(slide, tiles, embedder, recipe)
-    _record_pretraining(folder, embedder.encoder)
+    _record_pretraining(path.parent, embedder.encoder)
     write_features(path, features)
     return features, remark
+
+
+def features_path(tiles: TileFile, embedder: Embedder, work: WorkFolder) -> Path:
+    """Where one slide's features lie, in the folder of their recipe."""
+    recipe = recipe8(embedder.recipe(tiles)["settings"])
+    folder = work.features_folder(embedder.encoder.spec.folder_name, recipe)
+    return folder / f"{tiles.slide_id}.h5"
 
 
 def _record_pretraining(folder: Path, encoder: PatchEncoder) -> None:

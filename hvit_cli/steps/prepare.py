@@ -7,11 +7,12 @@ matches.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from hvit_cli.settings import ReadingSettings, TilingSettings, TissueSettings
 from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.slides.reader import open_slide
-from hvit_cli.steps.embed import Embedder, make_features
+from hvit_cli.steps.embed import Embedder, features_path, make_features
 from hvit_cli.steps.tile import make_tiles
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.status import Status, StatusRow
@@ -27,12 +28,14 @@ class Prepared:
         features: The features; None unless done.
         remark: Why there are none, or why an existing file was made again.
         tissue_mm2: Tissue found on a slide without features, none of it looked at.
+        file: Where the features lie; None where there are none.
     """
 
     status: Status
     features: SlideFeatures | None = None
     remark: str = ""
     tissue_mm2: float | None = None
+    file: Path | None = None
 
     def row(self, entry: SlideEntry, stage: str) -> StatusRow:
         """The slide's line in the status log."""
@@ -106,4 +109,5 @@ class SlidePreparer:
             features, remark = make_features(
                 slide, found.tiles, self.embedder, self.work, overwrite=self.overwrite
             )
-            return Prepared(status="done", features=features, remark=remark)
+            file = features_path(found.tiles, self.embedder, self.work)
+            return Prepared(status="done", features=features, remark=remark, file=file)

@@ -120,22 +120,37 @@ def _found(
     return FoundTissue(status=status, mask=mask, recipe=recipe, remark=remark, reused=reused)
 
 
+def named_mask(entry: SlideEntry, settings: TissueSettings) -> Path | None:
+    """The mask or outlines that are to replace segmentation, there or not; None for neither."""
+    if entry.mask_path is not None:
+        return entry.mask_path
+    if settings.tissue_geojson is not None:
+        return settings.tissue_geojson / f"{entry.slide_id}.geojson"
+    if settings.mask_dir is not None:
+        return settings.mask_dir / settings.mask_pattern.format(slide_id=entry.slide_id)
+    return None
+
+
+def tissue_files(entry: SlideEntry, settings: TissueSettings, work: WorkFolder) -> list[Path]:
+    """Every file that a slide's mask came from and went to."""
+    named = named_mask(entry, settings)
+    own = [work.mask(entry.slide_id), work.contours(entry.slide_id)]
+    return own if named is None else [named, *own]
+
+
 def _source(entry: SlideEntry, settings: TissueSettings) -> _Source | None:
     """Which mask is meant; None for a slide that is left out because it has none.
 
     Raises:
         TissueError: The mask is missing and must not be.
     """
-    if entry.mask_path is not None:
-        return _Source("external", entry.mask_path)
-    if settings.tissue_geojson is not None:
-        candidate = _Source("geojson", settings.tissue_geojson / f"{entry.slide_id}.geojson")
-    elif settings.mask_dir is not None:
-        name = settings.mask_pattern.format(slide_id=entry.slide_id)
-        candidate = _Source("external", settings.mask_dir / name)
-    else:
+    path = named_mask(entry, settings)
+    if path is None:
         return _Source("segmented")
-    if candidate.path is not None and candidate.path.is_file():
+    if entry.mask_path is not None:
+        return _Source("external", path)
+    candidate = _Source("external" if settings.tissue_geojson is None else "geojson", path)
+    if path.is_file():
         return candidate
     if settings.missing_mask == "segment":
         return _Source("segmented")

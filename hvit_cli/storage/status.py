@@ -71,15 +71,19 @@ class StatusLog:
         self.work = work
         self.path = work / "status" / f"{shard}-{host}-{os.getpid()}.jsonl"
 
-    def append(self, row: StatusRow, cause: str = "") -> None:
+    def append(
+        self, row: StatusRow, cause: str = "", receipt: dict[str, Any] | None = None
+    ) -> None:
         """Adds one line, flushed to disk before it returns.
 
         Args:
             row: The slide's row.
             cause: The kind of a failure, by which a later run decides whether to try again.
+            receipt: By what a later run sees that nothing has changed.
         """
         self.path.parent.mkdir(parents=True, exist_ok=True)
         said = {"time": time.time(), **asdict(row), **({"cause": cause} if cause else {})}
+        said |= {"receipt": receipt} if receipt is not None else {}
         line = json.dumps(said, ensure_ascii=False)
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
