@@ -34,7 +34,7 @@ from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.explain import needs_pixels
 from hvit_cli.steps.paint import as_sentence
 from hvit_cli.steps.prepare import SlidePreparer
-from hvit_cli.steps.report import Reported, SlideReporter, grade_name
+from hvit_cli.steps.report import Reported, SlideReporter, grade_name, maps_heading
 from hvit_cli.steps.report_methods import recipe_pairs
 from hvit_cli.steps.stored_features import feature_files
 from hvit_cli.storage.atomic import write_text
@@ -386,6 +386,9 @@ def _cohort(
     graded = [one for one in told if one.methods is not None]
     scales = [one.scale for one in graded if one.scale is not None]
     shared = scales and all(one.limits == scales[0].limits for one in scales)
+    if not shared:
+        own = {one.row.slide_id: one.scale for one in graded}
+        rows = [replace(row, scale=own.get(row.slide_id)) for row in rows]
     clipped = tuple(any(one.clipped[end] for one in scales) for end in (0, 1))
     methods = merged([one.methods for one in graded if one.methods is not None])
     recipe = recipe_pairs({"settings": graded[0].settings} if graded else {}, models, maps)
@@ -403,6 +406,7 @@ def _cohort(
         grade_name=grade_name(models[0]),
         slides=rows,
         warnings=notes,
+        heading=maps_heading(maps),
         scale=replace(scales[0], clipped=(clipped[0], clipped[1])) if shared else None,
         caption=(graded[0].caption if graded else "")
         + ("" if shared or not graded else " The colours of each slide have a range of their own."),

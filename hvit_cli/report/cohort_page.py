@@ -185,6 +185,7 @@ def _cards(slides: Sequence[CohortSlide], report: CohortReport) -> Html:
                         for title, picture in slide.pictures
                     ),
                 ),
+                colour_bar(slide.scale, f"scale-{k + 1}") if slide.scale else None,
                 element("p", {}, element("a", {"href": slide.link}, "slide report"))
                 if slide.link
                 else None,
@@ -192,7 +193,7 @@ def _cards(slides: Sequence[CohortSlide], report: CohortReport) -> Html:
         )
     bar = [colour_bar(report.scale, "scale")] if report.scale else []
     return section(
-        "Where the model looked",
+        report.heading,
         *bar,
         element("p", {"class": "faint"}, report.caption),
         *cards,

@@ -122,9 +122,10 @@ class Measure:
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """Where a model looked on one slide.
+    """The maps of one slide.
 
     Attributes:
+        heading: What they show, in a few words.
         maps: One for each kind of attention, in the order in which they are shown.
         scale: The colours that they share.
         caption: What the reader must know of them.
@@ -132,6 +133,7 @@ class Explained:
         measures: Numbers about the maps.
     """
 
+    heading: str
     maps: Sequence[MapShown]
     scale: ColourScale
     caption: str
@@ -153,7 +155,7 @@ class SlideReport:
         overview: The slide with its tissue and regions; None where it cannot be read.
         overview_keys: Which marks the overview has: tissue, region, dropped.
         facts: Numbers about slide, tissue and regions.
-        explained: Where the model looked; None without a grade.
+        explained: The maps; None without a grade.
         methods: The paragraphs on what was done.
         recipe: Everything that decided the result.
         label: What is true, where it is known.
@@ -188,6 +190,7 @@ class CohortSlide:
         dropped_mm2: Tissue in no region.
         numbers: Further numbers, by the heading of their column.
         pictures: Small ones: overview and maps.
+        scale: The colours of its maps, where they are not those of all slides.
         link: Address of the slide's own report beside this page, or "".
     """
 
@@ -200,6 +203,7 @@ class CohortSlide:
     dropped_mm2: float | None = None
     numbers: Mapping[str, float | None] = field(default_factory=dict)
     pictures: Sequence[tuple[str, Picture]] = ()
+    scale: ColourScale | None = None
     link: str = ""
 
     @property
@@ -221,7 +225,8 @@ class CohortReport:
         grade_name: What a grade is called.
         slides: In the order of the run.
         warnings: Sentences that must be seen first.
-        scale: The colours that all maps share; None where there are none.
+        heading: What the maps show, in a few words.
+        scale: The colours that all maps share; None where each slide has its own.
         caption: What the reader must know of the maps.
         agreement: Numbers that compare grades with labels, in words; empty without labels.
         methods: The paragraphs on what was done.
@@ -234,6 +239,7 @@ class CohortReport:
     grade_name: str
     slides: Sequence[CohortSlide]
     warnings: Sequence[str]
+    heading: str
     scale: ColourScale | None
     caption: str
     agreement: Pairs

@@ -127,7 +127,7 @@ def _maps(explained: Explained) -> Html:
         for one in explained.maps
     ]
     return section(
-        "Where the model looked",
+        explained.heading,
         element("div", {"class": "maps"}, *figures),
         colour_bar(explained.scale, "scale"),
         element("p", {"class": "faint"}, explained.caption),

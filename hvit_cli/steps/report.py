@@ -26,6 +26,7 @@ from hvit_cli.report.facts import (
 from hvit_cli.report.methods import MethodFacts, paragraphs
 from hvit_cli.report.pictures import Picture, picture_of
 from hvit_cli.settings import (
+    GRADE_MAPS,
     Attention,
     EmbeddingSettings,
     HeatmapSettings,
@@ -224,6 +225,7 @@ class SlideReporter:
             overview_keys=marks,
             facts=[*self._facts(slide), *_feature_facts(features)],
             explained=Explained(
+                heading=maps_heading(self.maps),
                 maps=[
                     MapShown(
                         attention=kind,
@@ -322,6 +324,11 @@ class SlideReporter:
 def grade_name(model: ChosenModel) -> str:
     """What a grade of this model is called."""
     return "ISUP grade" if model.folder.task.task == "isup" else "grade"
+
+
+def maps_heading(maps: HeatmapSettings) -> str:
+    """What maps show, in a few words: attention says where a model looked, and no more."""
+    return "What the score rests on" if maps.map in GRADE_MAPS else "Where the model looked"
 
 
 def _said(model: ChosenModel, grading: Grading) -> Said:

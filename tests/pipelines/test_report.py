@@ -172,6 +172,34 @@ def test_one_kind_of_attention_is_shown_where_it_is_asked_for(
     assert read_features(file).patches == "tissue"
 
 
+def test_maps_in_grade_points_have_a_range_of_their_own_on_every_slide(
+    run: Runner, several: Path, tmp_path: Path
+) -> None:
+    # Stained otherwise, so that its contributions differ.
+    with Image.open(several / "drawn.tiff") as picture:
+        pixels = np.asarray(picture.convert("RGB"))
+    write_slide(pixels[:, ::-1, ::-1], several / f"{NASTY}.tiff")
+    run(
+        [several],
+        maps=HeatmapSettings(map="contribution"),
+        settings=ReportSettings(top=0, picture_px=400),
+    )
+    text = (tmp_path / "out" / "cohort.html").read_text()
+    assert "What the score rests on" in text and "Where the model looked" not in text
+    assert "a range of their own" in text
+    assert len(re.findall(r'<linearGradient id="scale-\d">', text)) == 2
+    assert "linearGradient" in (tmp_path / "out" / "drawn.html").read_text()
+
+
+def write_slide(pixels: np.ndarray, path: Path) -> None:
+    """Writes a tiled TIFF at 0.5 µm per pixel."""
+    import pyvips
+
+    pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).tiffsave(
+        str(path), tile=True, compression="deflate", xres=2000.0, yres=2000.0, resunit="cm"
+    )
+
+
 def test_what_cannot_be_reported_is_refused(run: Runner, slides: Path, tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("")
     with pytest.raises(UsageError, match=r"ends in \.html"):

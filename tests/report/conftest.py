@@ -71,6 +71,7 @@ def slide_report() -> Callable[..., SlideReport]:
             "overview_keys": ["tissue", "region", "dropped"],
             "facts": [("Model", f"toy {NASTY}"), ("Size", "10 × 20 px"), ("Tissue", "1.00 mm²")],
             "explained": Explained(
+                heading="Where the model looked",
                 maps=[
                     MapShown(attention="plain", picture=toy_picture("plain", 1)),
                     MapShown(attention="masked", picture=toy_picture("masked", 2)),
@@ -116,6 +117,7 @@ def cohort_report() -> Callable[..., CohortReport]:
                 slide("glass", None, 1, None),
             ],
             "warnings": [],
+            "heading": "Where the model looked",
             "scale": SCALE,
             "caption": "What they show.",
             "agreement": [("Quadratic weighted kappa", "0.5")] if labelled else [],

@@ -97,7 +97,7 @@ def test_the_table_is_sorted_with_keys_alone(
 
 
 def test_pictures_are_shown_and_names_are_text(
-    show: Open, slide_report: Callable[..., SlideReport]
+    show: Open, browsing: SimpleNamespace, slide_report: Callable[..., SlideReport]
 ) -> None:
     browser = show(slide_page(slide_report(), version="9.9"))
     assert browser.find_element("tag name", "h1").text == NASTY
@@ -109,6 +109,9 @@ def test_pictures_are_shown_and_names_are_text(
     # Nothing is wider than the page, also on a narrow one.
     fits = "return document.documentElement.scrollWidth <= document.documentElement.clientWidth"
     assert browser.execute_script(fits)
+    browsing.resize(browser, (420, 800))
+    assert browser.execute_script(fits)
+    browsing.resize(browser, browsing.SIZE)
 
 
 def test_what_is_folded_is_printed(show: Open, slide_report: Callable[..., SlideReport]) -> None:

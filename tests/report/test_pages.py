@@ -5,6 +5,7 @@ import hashlib
 import io
 import re
 from collections.abc import Callable
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -176,3 +177,19 @@ def test_rows_lead_to_cards_and_cards_to_pages(cohort_report: MakeCohort) -> Non
     links = [str(link["href"]) for link in read.all("a")]
     assert {link[1:] for link in links if link.startswith("#")} == cards
     assert "7.html" in links
+
+
+def test_slides_with_colours_of_their_own_have_each_their_bar(cohort_report: MakeCohort) -> None:
+    shared = cohort_report()
+    assert shared.scale is not None
+    assert Read(cohort_page(shared, version="9.9")).all("lineargradient") == [{"id": "scale"}]
+    own = [
+        replace(slide, scale=replace(shared.scale, limits=(-k - 1.0, k + 1.0)))
+        for k, slide in enumerate(shared.slides[:2])
+    ]
+    text = cohort_page(replace(shared, scale=None, slides=own), version="9.9")
+    bars = Read(text).all("lineargradient")
+    assert len({bar["id"] for bar in bars}) == len(bars) == 2
+    for bar in bars:
+        assert f'fill="url(#{bar["id"]})"' in text
+    assert ">−1<" in text and ">−2<" in text
