@@ -28,6 +28,7 @@ from hvit_cli.steps.parts import refuse_trained_on, slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
 from hvit_cli.storage.features import SlideFeatures
+from hvit_cli.storage.journal import Journal
 from hvit_cli.storage.status import Status, StatusRow
 from hvit_cli.storage.tables import read_table, write_table
 from hvit_cli.storage.work import WorkFolder
@@ -88,12 +89,14 @@ class PredictJob(SlideJob[Prediction]):
     Attributes:
         model: The model.
         is_stored: Whether the entries are feature files, and no slides.
+        table: The table of predictions, for which each one waits on disk.
     """
 
     stage: ClassVar[str] = STAGE
 
     model: ChosenModel
     is_stored: bool
+    table: Path
     reading: ReadingSettings
     tissue: TissueSettings
     embedding: EmbeddingSettings
@@ -107,13 +110,16 @@ class PredictJob(SlideJob[Prediction]):
         """
         grader = Grader(self.model, self.embedding)
         features_of = self.features_of()
+        journal = Journal(self.work.path, self.table)
 
         def step(entry: SlideEntry) -> tuple[StatusRow, Prediction]:
             prepared = features_of(entry)
             row = prepared.row(entry, STAGE)
             if prepared.features is None:
                 return row, _ungraded(row, self.model)
-            return row, _graded(row, grader, prepared.features)
+            prediction = _graded(row, grader, prepared.features)
+            journal.append(asdict(prediction))
+            return row, prediction
 
         return step
 
@@ -201,6 +207,7 @@ def predict(
         work=work,
         model=model,
         is_stored=bool(files),
+        table=table,
         reading=reading,
         tissue=tissue,
         embedding=embedding,
@@ -218,7 +225,7 @@ def predict(
     finally:
         if predictions:
             with one_at_a_time(work, "predictions"):
-                _write_merged(table, predictions)
+                _write_merged(table, predictions, Journal(work.path, table))
     if cases is not None:
         features_of = job.features_of()
         found = grade_cases(
@@ -289,15 +296,19 @@ def _require_table(table: Path) -> None:
         )
 
 
-def _write_merged(table: Path, predictions: Sequence[Prediction]) -> None:
-    """Writes the rows of this run, keeping those of other slides, models and attentions."""
+def _write_merged(table: Path, predictions: Sequence[Prediction], journal: Journal) -> None:
+    """Writes the rows of this run, keeping those of other slides, models and attentions.
+
+    Rows of other processes, of which some may have been killed, are taken along.
+    """
     rows: dict[tuple[str, str, str], dict[str, object]] = {}
     if table.exists():
         rows = {_key(row): dict(row) for row in read_table(table)[1]}
-    for prediction in predictions:
-        row = asdict(prediction)
+    waiting, files = journal.read()
+    for row in (*waiting, *map(asdict, predictions)):
         rows[_key(row)] = row
     write_table(table, COLUMNS, (rows[key] for key in sorted(rows)))
+    journal.remove(files)
 
 
 def _key(row: Mapping[str, object]) -> tuple[str, str, str]:
