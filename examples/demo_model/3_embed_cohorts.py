@@ -18,6 +18,7 @@ from pathlib import Path
 from hvit_cli.pipelines.embed import embed
 from hvit_cli.settings import (
     EmbeddingSettings,
+    EncoderInput,
     Precision,
     ReadingSettings,
     TilingSettings,
@@ -34,12 +35,15 @@ def main() -> None:
     parser.add_argument("out", type=Path, help="the folder that 1_draw_cohort.py filled")
     parser.add_argument("--only", nargs="+", default=list(WORK_FOLDERS), choices=WORK_FOLDERS)
     parser.add_argument("--precision", default="bfloat16", help="float32 takes twice as long")
+    parser.add_argument("--encoder-input", default="auto", help="resize for a pretrained encoder")
     arguments = parser.parse_args()
     for name in arguments.only:
-        embed_cohorts(arguments.out, name, arguments.precision)
+        embed_cohorts(arguments.out, name, arguments.precision, arguments.encoder_input)
 
 
-def embed_cohorts(out: Path, name: str, precision: Precision) -> None:
+def embed_cohorts(
+    out: Path, name: str, precision: Precision, encoder_input: EncoderInput = "auto"
+) -> None:
     """Embeds the slides of one work folder; says how many patches a second."""
     started, slides, patches = time.perf_counter(), 0, 0
     for record in embed(
@@ -50,7 +54,10 @@ def embed_cohorts(out: Path, name: str, precision: Precision) -> None:
         tissue=TissueSettings(),
         tiling=TilingSettings(),
         embedding=EmbeddingSettings(
-            encoder=str(out / "encoder"), attention="plain", precision=precision
+            encoder=str(out / "encoder"),
+            attention="plain",
+            precision=precision,
+            encoder_input=encoder_input,
         ),
     ):
         if record.row.status != "done":

@@ -150,7 +150,9 @@ Transformer: width {sizes_of.slide_dim}, {sizes_of.slide_depth} layers,
 
 The encoder was trained **supervised**, on the share of each pattern in patches of the training
 slides, and to give back a thumbnail of the patch. It was shown no patch with the dot, and no
-glass with ink of any kind, so it was not taught to overlook them. The aggregators were trained as
+glass with ink of any kind, so it was not taught to overlook them. An encoder pretrained without
+labels for minutes on a processor does not carry the grade (measured in
+[examples/demo_model](../../examples/demo_model/README.md)). The aggregators were trained as
 `hvit train` trains: region and slide Transformer together, mean squared error on the ISUP grade,
 {epochs["epochs"]} epochs, {epochs["batch_slides"]} slides a step, Adam with a learning rate of
 {epochs["learning_rate"]:g} halved every {epochs["step_epochs"]} epochs, seed {epochs["seed"]}.
