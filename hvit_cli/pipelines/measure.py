@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hvit_cli.engine.run import SlideRecord, run_slides
 from hvit_cli.errors import UsageError
+from hvit_cli.measures.draws import drawn_for
 from hvit_cli.measures.haematoxylin import haematoxylin_density
 from hvit_cli.measures.page import page
 from hvit_cli.measures.records import MEASURES, MapMeasures, MapRow
@@ -151,21 +152,20 @@ def measure(
             batch_size=embedding.batch_size,
             settings=request.settings,
         )
-    number_of = {entry.slide_id: number for number, entry in enumerate(entries)}
+    again = {entry.slide_id for entry in entries[: request.settings.stability_slides]}
 
     def step(entry: SlideEntry) -> tuple[StatusRow, list[MapMeasures]]:
         prepared = stored_features(entry) if pixels is None else pixels.preparer.features(entry)
         row = prepared.row(entry, STAGE)
         if prepared.features is None:
             return row, []
-        number = number_of[entry.slide_id]
         slide = MeasuredSlide(
             features=prepared.features,
             truth=request.truth.of(prepared.features) if request.truth else None,
         )
         if pixels is not None:
-            slide = pixels.complete(slide, entry, number)
-        return row, measurer.measure(slide, number)
+            slide = pixels.complete(slide, entry, again=entry.slide_id in again)
+        return row, measurer.measure(slide)
 
     yield from run_slides(entries, step, stage=STAGE, work=work)
 
@@ -178,18 +178,18 @@ class _Pixels:
     batch_size: int
     settings: MeasureSettings
 
-    def complete(self, slide: MeasuredSlide, entry: SlideEntry, number: int) -> MeasuredSlide:
-        """Adds haematoxylin, and for the first slides what stability needs."""
+    def complete(self, slide: MeasuredSlide, entry: SlideEntry, *, again: bool) -> MeasuredSlide:
+        """Adds haematoxylin, and where the slide is embedded `again` what stability needs."""
         if self.settings.floors:
             slide = replace(slide, haematoxylin=self._haematoxylin(entry, slide.features))
-        if number >= self.settings.stability_slides:
+        if not again:
             return slide
         shifted = replace(
             self.preparer,
             shift_patches=_HALF_A_PATCH,
             work=self.preparer.work.shifted(_HALF_A_PATCH),
         ).features(entry)
-        return replace(slide, shifted=shifted.features, restained=self._restained(entry, number))
+        return replace(slide, shifted=shifted.features, restained=self._restained(entry))
 
     def _haematoxylin(self, entry: SlideEntry, features: SlideFeatures) -> npt.NDArray[np.float64]:
         tiles = read_tiles(self.preparer.work.tiles(entry.slide_id))
@@ -203,9 +203,11 @@ class _Pixels:
             parts = [haematoxylin_density(p) for p in read(np.ones(len(features.features), bool))]
         return np.concatenate(parts)
 
-    def _restained(self, entry: SlideEntry, number: int) -> SlideFeatures:
+    def _restained(self, entry: SlideEntry) -> SlideFeatures:
         tiles = read_tiles(self.preparer.work.tiles(entry.slide_id))
-        alter = another_stain(np.random.default_rng([self.settings.seed, _STAIN_STREAM, number]))
+        alter = another_stain(
+            np.random.default_rng([self.settings.seed, _STAIN_STREAM, drawn_for(entry.slide_id)])
+        )
         embedder = self.preparer.embedder
         with altered(entry, self.preparer.reading, alter) as slide:
             return embed_slide(slide, tiles, embedder, embedder.recipe(tiles))

@@ -112,15 +112,13 @@ def stress(
         graders=[Grader(model, embedding) for model in models],
         settings=settings,
     )
-    number_of = {entry.slide_id: number for number, entry in enumerate(entries)}
 
     def step(entry: SlideEntry) -> tuple[StatusRow, list[StressRow]]:
         prepared = one.preparer.features(entry)
         row = prepared.row(entry, STAGE)
         if prepared.features is None:
             return row, []
-        number = number_of[entry.slide_id]
-        return row, one.rows(entry, number, prepared.features, donors[entry.slide_id])
+        return row, one.rows(entry, prepared.features, donors[entry.slide_id])
 
     yield from run_slides(entries, step, stage=STAGE, work=work)
 

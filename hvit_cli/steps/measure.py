@@ -14,6 +14,7 @@ from hvit_cli.heatmaps.maps import PatchMap
 from hvit_cli.measures.background import background_mass
 from hvit_cli.measures.comparable import MapValues, values_of
 from hvit_cli.measures.concentration import concentration
+from hvit_cli.measures.draws import drawn_for
 from hvit_cli.measures.faithfulness import Flipper
 from hvit_cli.measures.localisation import localisation
 from hvit_cli.measures.patch_truth import PatchTruth
@@ -122,12 +123,11 @@ class MapMeasurer:
         self._sights = sights
         self._settings = settings
 
-    def measure(self, slide: MeasuredSlide, number: int) -> list[MapMeasures]:
+    def measure(self, slide: MeasuredSlide) -> list[MapMeasures]:
         """Every row of one slide.
 
         Args:
             slide: The slide.
-            number: Its place in the run, which decides what is drawn for it.
 
         Raises:
             ModelError: The features do not fit a model.
@@ -137,7 +137,7 @@ class MapMeasurer:
             if slide.features.patches == "tissue" and sight.row.run == "plain":
                 continue
             sight.grader.require_fit(slide.features)
-            records += self._of_sight(sight, slide, number)
+            records += self._of_sight(sight, slide, drawn_for(slide.features.slide_id))
         return records
 
     def _of_sight(self, sight: Sight, slide: MeasuredSlide, number: int) -> list[MapMeasures]:

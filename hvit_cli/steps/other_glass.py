@@ -43,7 +43,7 @@ class Ground:
         mask: Its tissue mask.
         edges: Whether glass inside patches with tissue changes too.
         seed: Of what is drawn, with the slide's number.
-        number: The slide's place in the run.
+        number: Tells the slide's draws from those of others.
     """
 
     tiles: TileFile

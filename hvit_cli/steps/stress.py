@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from hvit_cli.measures.draws import drawn_for
 from hvit_cli.measures.stress import StressRow
 from hvit_cli.settings import GlassKind, StressSettings
 from hvit_cli.slides.manifest import SlideEntry
@@ -40,13 +41,12 @@ class Stress:
     settings: StressSettings
 
     def rows(
-        self, entry: SlideEntry, number: int, features: SlideFeatures, donor: SlideEntry | None
+        self, entry: SlideEntry, features: SlideFeatures, donor: SlideEntry | None
     ) -> list[StressRow]:
         """The slide on every kind of glass, with every kind of attention.
 
         Args:
             entry: The slide.
-            number: Its place in the run.
             features: Its features, of all patches.
             donor: A slide whose glass it gets; None leaves that kind out.
         """
@@ -57,7 +57,7 @@ class Stress:
             mask=read_mask(work.mask(entry.slide_id))[0],
             edges=self.settings.edges,
             seed=self.settings.seed,
-            number=number,
+            number=drawn_for(entry.slide_id),
         )
         before = [grader.grade(features) for grader in self.graders]
         found = []
