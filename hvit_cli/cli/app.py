@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
 from typing import Annotated, Any
 
 import typer
@@ -37,6 +42,23 @@ from hvit_cli.cli.several import spread
 from hvit_cli.errors import HvitError, InterruptedRunError
 
 
+@contextmanager
+def _ended_like_ctrl_c() -> Iterator[None]:
+    """Takes SIGTERM, by which schedulers end a job, for Ctrl-C: what was done is told and kept."""
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        raise KeyboardInterrupt
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 class HvitGroup(TyperGroup):
     """Turns every `HvitError` into one line on stderr and its exit code; bugs keep tracebacks."""
 
@@ -48,7 +70,8 @@ class HvitGroup(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Runs a command of the group."""
         try:
-            return super().invoke(ctx)
+            with _ended_like_ctrl_c():
+                return super().invoke(ctx)
         except HvitError as error:
             console.say_error(error)
             raise typer.Exit(error.exit_code) from error

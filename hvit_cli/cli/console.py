@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -82,16 +82,25 @@ def say_json(value: Any) -> None:
     typer.echo(json.dumps(_plain(value), indent=2, ensure_ascii=False, allow_nan=False))
 
 
-def follow(records: Iterable[SlideRecord[T]], stage: str) -> list[SlideRecord[T]]:
+def follow(
+    records: Iterable[SlideRecord[T]], stage: str, *, with_products: bool = True
+) -> list[SlideRecord[T]]:
     """Shows each slide as it is done and returns all records.
 
     On a terminal a bar counts the slides; elsewhere every slide is one plain line.
+
+    Args:
+        records: The records of a run.
+        stage: Its name.
+        with_products: Whether what was made is kept until the end, too much for many slides.
 
     Raises:
         SlideError: The run was over a single slide, and it failed.
     """
     from hvit_cli.errors import SlideError
 
+    if not with_products:
+        records = (replace(record, product=None) for record in records)
     done = _followed(records, stage)
     if len(done) == 1 and done[0].row.status == "failed":
         raise SlideError(done[0].row.reason)

@@ -125,6 +125,7 @@ def embed(
             ),
         ),
         "embed",
+        with_products=False,
     )
     if as_json:
         console.say_json([record.row for record in records])

@@ -70,6 +70,7 @@ def segment(
             ),
         ),
         "segment",
+        with_products=False,
     )
     if as_json:
         console.say_json([record.row for record in records])

@@ -87,6 +87,7 @@ def tile(
             ),
         ),
         "tile",
+        with_products=False,
     )
     if as_json:
         console.say_json([record.row for record in records])
