@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -62,6 +63,7 @@ def test_commands_do_not_know_each_other(package: str) -> None:
         "app",
         "console",
         "epochs",
+        "forecasts",
         "options",
         "pretrainings",
         "several",
@@ -164,3 +166,95 @@ def test_openslide_is_imported_before_torch(module: str) -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False
     )
     assert ended.returncode == 0, ended.stderr[-2000:]
+
+
+# Functions that write to the path they are given; whoever calls them gives a temporary.
+GIVEN_A_PATH = {
+    "heatmaps/cells.py": "write_cells",
+    "heatmaps/encode.py": "encode",
+    "heatmaps/export.py": "write_scores write_picture",
+    "heatmaps/overlay.py": "write_overlay",
+    "tissue/mask.py": "write_mask",
+}
+# Nothing that a reader takes for a result: logs that grow by whole lines, claims that exist or
+# not, trials of a folder in a folder of their own, pictures in memory, and `whole_file` itself.
+NO_RESULTS = {
+    "storage/atomic.py",
+    "storage/journal.py",
+    "storage/status.py",
+    "engine/claims.py",
+    "health/folder.py",
+    "health/decoders.py",
+    "viewer/site.py",
+    "report/pictures.py",
+}
+WRITING = {
+    *("write_text", "write_bytes", "save", "savefig", "savez", "savez_compressed", "tiffsave"),
+    *("save_file", "save_model", "write_to_file", "imwrite", "to_csv", "tofile", "dump", "copy2"),
+    *("copyfile", "copytree", "move"),
+}
+
+
+def writers_imported(tree: ast.AST) -> set[str]:
+    """Those of `GIVEN_A_PATH` that a file imports."""
+    functions = {
+        f"hvit_cli.{file.removesuffix('.py').replace('/', '.')}": names.split()
+        for file, names in GIVEN_A_PATH.items()
+    }
+    return {
+        alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.name in functions.get(node.module or "", ())
+    }
+
+
+def writes(call: ast.Call, given_a_path: set[str]) -> bool:
+    """Whether a call writes a file to a place that it names."""
+    function, modes = call.func, [*call.args, *(k.value for k in call.keywords if k.arg == "mode")]
+    if isinstance(function, ast.Name):
+        name, known = function.id, {"save_file", "save_model", *given_a_path}
+    elif isinstance(function, ast.Attribute):
+        name, known = function.attr, WRITING
+    else:
+        return False
+    if name in ("open", "fdopen", "File", "NamedTemporaryFile"):
+        return any(
+            isinstance(mode, ast.Constant)
+            and isinstance(mode.value, str)
+            and len(mode.value) <= 3
+            and bool(set(mode.value) & set("wxa+"))
+            for mode in modes
+        )
+    return name in known
+
+
+def unguarded(tree: ast.AST, exempt: set[str], given_a_path: set[str]) -> Iterator[ast.Call]:
+    """Calls that write outside `with whole_file(…)` and outside the functions that are exempt."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.With):
+            opened = [item.context_expr for item in node.items]
+            names = {ast.unparse(call.func) for call in opened if isinstance(call, ast.Call)}
+            if "whole_file" in names:
+                continue
+        if isinstance(node, ast.FunctionDef) and node.name in exempt:
+            continue
+        if isinstance(node, ast.Call) and writes(node, given_a_path):
+            yield node
+        yield from unguarded(node, exempt, given_a_path)
+
+
+def test_every_file_is_written_whole_or_not_at_all() -> None:
+    found = []
+    for file in FILES:
+        name = file.relative_to(PACKAGE).as_posix()
+        if name in NO_RESULTS:
+            continue
+        tree = ast.parse(file.read_text())
+        exempt = set(GIVEN_A_PATH.get(name, "").split())
+        found += [
+            f"{name}:{call.lineno}: {ast.unparse(call)[:70]}"
+            for call in unguarded(tree, exempt, writers_imported(tree))
+        ]
+    assert not found

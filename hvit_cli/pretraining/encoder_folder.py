@@ -31,8 +31,9 @@ from hvit_cli.models.local_encoder import (
 )
 from hvit_cli.models.vit import VisionTransformer
 from hvit_cli.pretraining.card import encoder_card
-from hvit_cli.storage.atomic import TEMPORARY_PREFIX, whole_file, write_text
+from hvit_cli.storage.atomic import whole_file, write_text
 from hvit_cli.storage.recipe import Recipe
+from hvit_cli.storage.temporaries import temporary_beside
 
 RECIPE_FILE = "recipe.json"
 CARD_FILE = "README.md"
@@ -116,7 +117,7 @@ def _write_timm(out: Path, network: nn.Module, spec: EncoderSpec) -> None:
         "license": spec.licence,
         "tag": spec.folder_name,
     }
-    with TemporaryDirectory(prefix=TEMPORARY_PREFIX, dir=out) as saved:
+    with TemporaryDirectory(prefix=f"{temporary_beside(out / 'timm').name}-", dir=out) as saved:
         save_for_hf(
             network, saved, model_config={"pretrained_cfg": source}, safe_serialization=True
         )

@@ -2,8 +2,9 @@
 
 Arrays are contiguous and uncompressed: features hardly compress, and gzip was measured a
 hundred times slower to read. HDF5's own checksums need chunks, so each dataset carries the
-SHA-256 of its bytes as an attribute and reading verifies it. The attribute `complete` is
-written last.
+SHA-256 of its bytes as an attribute and reading verifies it. The attribute `checksum` does the
+same for all other attributes and for the form of the arrays; files from before it was written
+are read without. The attribute `complete` is written last.
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from hvit_cli.errors import DamagedFileError, StorageError
 from hvit_cli.storage.atomic import whole_file
 
 Arrays = dict[str, npt.NDArray[Any]]
+
+_CHECKSUM = "checksum"
 
 
 @dataclass(frozen=True)
@@ -65,6 +68,7 @@ def write_arrays(
                 dataset.attrs[key] = value
         for key, value in attributes.items():
             file.attrs[key] = value
+        file.attrs[_CHECKSUM] = _attributes_checksum(file)
         file.attrs["complete"] = True
 
 
@@ -107,6 +111,7 @@ def map_arrays(path: Path, kind: str, schema: int) -> tuple[Arrays, dict[str, An
         with h5py.File(path, "r") as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
             _require_header(path, attributes, kind, schema)
+            _require_unaltered(path, file, attributes.pop(_CHECKSUM, None))
             for name, dataset in file.items():
                 offset = dataset.id.get_offset()
                 if not dataset.size:
@@ -144,6 +149,7 @@ def read_arrays(path: Path, kind: str, schema: int) -> tuple[Arrays, dict[str, A
         with h5py.File(path, "r") as file:
             attributes = {key: _plain(value) for key, value in file.attrs.items()}
             _require_header(path, attributes, kind, schema)
+            _require_unaltered(path, file, attributes.pop(_CHECKSUM, None))
             for name, dataset in file.items():
                 if not isinstance(dataset, h5py.Dataset):
                     raise DamagedFileError("unexpected group", where=path, found=name)
@@ -194,6 +200,30 @@ def _require_header(path: Path, attributes: dict[str, Any], kind: str, schema: i
         )
     if attributes.get("complete") is not True:
         raise DamagedFileError("the file was never finished", where=path)
+
+
+def _require_unaltered(path: Path, file: h5py.File, written: object) -> None:
+    if written is not None and _attributes_checksum(file) != written:
+        raise DamagedFileError("an attribute is not what was written (checksum)", where=path)
+
+
+def _attributes_checksum(file: h5py.File) -> str:
+    """SHA-256 over the attributes of a file and of its datasets, and the datasets' forms."""
+    digest = hashlib.sha256()
+
+    def add(place: str, attributes: h5py.AttributeManager) -> None:
+        for key in sorted(attributes):
+            if place or key not in (_CHECKSUM, "complete"):
+                value = np.asarray(attributes[key])
+                digest.update(f"{place} {key} {value.dtype.kind} {value.tolist()!r}\n".encode())
+
+    add("", file.attrs)
+    for name in sorted(file):
+        dataset = file[name]
+        if isinstance(dataset, h5py.Dataset):
+            digest.update(f"{name} {dataset.dtype.str} {dataset.shape}\n".encode())
+            add(name, dataset.attrs)
+    return digest.hexdigest()
 
 
 def _checksum(array: npt.NDArray[Any]) -> str:

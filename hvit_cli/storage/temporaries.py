@@ -14,6 +14,7 @@ import logging
 import os
 import re
 import secrets
+import shutil
 import threading
 from contextlib import suppress
 from functools import cache
@@ -76,7 +77,7 @@ def sweep(folder: Path, now: float) -> list[Path]:
         # harms nobody, and the files of this run are written all the same.
         with suppress(OSError):
             if _is_nobodys(path, now):
-                path.unlink()
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
                 swept.append(path)
     return swept
 
