@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 GIB = 1024**3
-# What a process of `hvit embed` with ViT-S/16 takes on a CPU, rounded up: docs/how-to/cluster.md.
+# Three times what embedding took with the demonstration model (docs/how-to/cluster.md), for
+# larger encoders and slides.
 _WORKER_BYTES = 3 * GIB
 # A new process imports for seconds what a slide may need less for.
 _SLIDES_PER_WORKER = 8
