@@ -161,6 +161,7 @@ def measure(
     from hvit_cli.pipelines import measure as pipeline
     from hvit_cli.storage.work import WorkFolder
 
+    folder = out or work / "measures"
     records = console.follow(
         pipeline.measure(
             slides,
@@ -173,13 +174,13 @@ def measure(
             reading=reading,
             tissue=tissue,
             embedding=embedding,
+            out=folder,
             exclude=exclude,
             overwrite=overwrite,
         ),
         "measure",
     )
     measured = [row for record in records for row in record.product or ()]
-    folder = out or work / "measures"
     summary = pipeline.write_measures(folder, measured, settings)
     if as_json:
         console.say_json(summary)

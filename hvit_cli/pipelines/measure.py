@@ -31,6 +31,7 @@ from hvit_cli.steps.embed import embed_slide
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.explain import pixels_of
 from hvit_cli.steps.measure import MapMeasurer, MeasuredSlide, sights_of
+from hvit_cli.steps.measured import measured_file, measured_recipe, store_rows, stored_rows
 from hvit_cli.steps.prepare import SlidePreparer
 from hvit_cli.steps.slide_truth import TruthSource
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
@@ -100,10 +101,14 @@ def measure(
     reading: ReadingSettings,
     tissue: TissueSettings,
     embedding: EmbeddingSettings,
+    out: Path | None = None,
     exclude: Path | None = None,
     overwrite: bool = False,
 ) -> Iterator[SlideRecord[list[MapMeasures]]]:
     """Measures the maps of slides one after another.
+
+    What was measured of a slide is kept in `slides/` of the folder `out`, and reused by a run
+    with the same models, masks and settings.
 
     Args:
         sources: Slides, folders, manifests; or feature files, or a folder of them.
@@ -112,6 +117,7 @@ def measure(
         reading: Where the slides' spacing comes from; the target is the model's.
         tissue: How tissue is found.
         embedding: Device, precision and batch size.
+        out: Folder of the results; None keeps nothing.
         exclude: Table of slides to leave out.
         overwrite: Make masks, tiles and features again that exist with other settings.
 
@@ -159,13 +165,28 @@ def measure(
         row = prepared.row(entry, STAGE)
         if prepared.features is None:
             return row, []
+        file = measured_file(out, entry.slide_id) if out else None
+        recipe = measured_recipe(
+            prepared.features,
+            models,
+            request.truth,
+            request.settings,
+            from_pixels=pixels is not None,
+            again=entry.slide_id in again,
+        )
+        stored = stored_rows(file, recipe) if file and not overwrite else None
+        if stored is not None:
+            return row, stored
         slide = MeasuredSlide(
             features=prepared.features,
             truth=request.truth.of(prepared.features) if request.truth else None,
         )
         if pixels is not None:
             slide = pixels.complete(slide, entry, again=entry.slide_id in again)
-        return row, measurer.measure(slide)
+        measured = measurer.measure(slide)
+        if file:
+            store_rows(file, recipe, measured)
+        return row, measured
 
     yield from run_slides(entries, step, stage=STAGE, work=work)
 

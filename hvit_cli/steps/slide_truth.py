@@ -26,13 +26,17 @@ class TruthSource:
     pattern: str
     scheme: LabelScheme
 
+    def path(self, slide_id: str) -> Path:
+        """Where a slide's mask is looked for."""
+        return self.folder / self.pattern.format(slide_id=slide_id)
+
     def of(self, features: SlideFeatures) -> PatchTruth:
         """The truth of a slide's patches.
 
         Raises:
             TissueError: There is no mask, or it does not fit the slide or the scheme.
         """
-        path = self.folder / self.pattern.format(slide_id=features.slide_id)
+        path = self.path(features.slide_id)
         if not path.is_file():
             raise TissueError(
                 "the slide has no pathology mask",

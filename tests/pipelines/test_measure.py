@@ -18,6 +18,7 @@ from hvit_cli.settings import (
     ReadingSettings,
     TissueSettings,
 )
+from hvit_cli.steps.measure import MapMeasurer
 from hvit_cli.storage.features import read_features
 from hvit_cli.storage.tables import read_table
 from hvit_cli.storage.work import WorkFolder
@@ -46,6 +47,7 @@ def run(
     model: Path,
     truth: Path | None,
     settings: MeasureSettings = SETTINGS,
+    out: Path | None = None,
 ) -> tuple[list[MapMeasures], list[str]]:
     records = list(
         measure(
@@ -59,6 +61,7 @@ def run(
             reading=ReadingSettings(),
             tissue=TissueSettings(),
             embedding=EmbeddingSettings(device="cpu", attention="plain"),
+            out=out,
         )
     )
     return (
@@ -156,3 +159,19 @@ def test_half_a_truth_is_refused(
 ) -> None:
     with pytest.raises(UsageError, match=said):
         truth_source(folder, pattern, scheme)
+
+
+def test_a_run_goes_on_where_it_stopped_and_other_settings_are_measured_anew(
+    slides: Path, model: Path, truth: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    out = tmp_path / "out"
+    first, _ = run([slides / "drawn.tiff"], tmp_path, model, truth, out=out)
+    with monkeypatch.context() as patch:
+        patch.setattr(MapMeasurer, "measure", None)
+        again, failed = run([slides / "drawn.tiff"], tmp_path, model, truth, out=out)
+    assert (again, failed) == (first, [])
+    other = MeasureSettings(steps=0, draws=50, maps=("attention",))
+    rows, _ = run([slides / "drawn.tiff"], tmp_path, model, truth, other, out=out)
+    assert {row.gain for row in rows} == {None}
+    (out / "slides" / "drawn.json").write_text("{")
+    assert run([slides / "drawn.tiff"], tmp_path, model, truth, out=out)[0] == first
