@@ -9,6 +9,7 @@ server, by touching a file of one's own, so that the clocks of the machines do n
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
@@ -30,6 +31,7 @@ T = TypeVar("T")
 _LOG = logging.getLogger(__name__)
 _LONGEST_BEAT_S = 30.0
 _BEATS_PER_TTL = 6
+_LONGEST_NAME = 200
 _MKDIR_TRIES = 20
 
 
@@ -192,7 +194,12 @@ class Claims:
 
 def claim_path(folder: Path, slide_id: str) -> Path:
     """Where the claim of a slide lies; no name of a slide leads out of the folder."""
-    return folder / f"{urllib.parse.quote(slide_id, safe=' ()+,@')}.json"
+    name = urllib.parse.quote(slide_id, safe=" ()+,@")
+    if len(name) > _LONGEST_NAME:
+        # A letter outside ASCII takes six to twelve characters here.
+        digest = hashlib.sha256(slide_id.encode(errors="surrogateescape")).hexdigest()
+        name = f"{name[: _LONGEST_NAME - 33]}-{digest[:32]}"
+    return folder / f"{name}.json"
 
 
 def read_claims(folder: Path) -> list[tuple[Claim, float]]:

@@ -7,6 +7,9 @@ from pathlib import Path
 
 from hvit_cli.errors import ManifestError
 
+LONGEST_ID_BYTES = 180
+"""File systems allow 255 bytes; the names of products are longer than the slide's."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SlideEntry:
@@ -38,11 +41,13 @@ class SlideEntry:
             self.slide_id in {"", ".", ".."}
             or any(letter in "/\\" or not letter.isprintable() for letter in self.slide_id)
             or self.slide_id != self.slide_id.strip()
+            or len(self.slide_id.encode(errors="surrogateescape")) > LONGEST_ID_BYTES
         )
         if unfit:
             raise ManifestError(
                 "a slide_id names files and cannot be this",
                 where=self.path,
-                found=repr(self.slide_id),
-                wanted="a name without slashes, control characters and spaces at its ends",
+                found=repr(self.slide_id[:80]),
+                wanted="a name without slashes, control characters and spaces at its ends, of at "
+                f"most {LONGEST_ID_BYTES} bytes",
             )

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from hvit_cli.errors import ManifestError
+from hvit_cli.slides.cells import as_written
 from hvit_cli.slides.entry import SlideEntry
 from hvit_cli.slides.files import slide_id_of
 from hvit_cli.slides.folder import slides_in_folder
@@ -170,7 +171,9 @@ def _rows(table: Path) -> list[tuple[int, Row]]:
                 wanted=len(header),
             )
         cells += [""] * (len(header) - len(cells))
-        rows.append((number, {name: cells[place].strip() for name, place in columns.items()}))
+        rows.append(
+            (number, {name: as_written(cells[place].strip()) for name, place in columns.items()})
+        )
     if not rows:
         raise ManifestError("the table has headings and no rows", where=table)
     return rows

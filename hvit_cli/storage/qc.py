@@ -25,11 +25,19 @@ def oddness(row: StatusRow, rows: Sequence[StatusRow]) -> float:
     than the median, in doublings; 4 × the share of its tissue in no region; 4 × the share of
     pen in tissue and pen.
     """
+    return _oddness(row, _usual_mm2(rows))
+
+
+def _usual_mm2(rows: Sequence[StatusRow]) -> float | None:
+    areas = [row.tissue_mm2 for row in rows if row.tissue_mm2]
+    return median(areas) if areas else None
+
+
+def _oddness(row: StatusRow, usual_mm2: float | None) -> float:
     score = 0.0 if row.status == "done" else 5.0
-    areas = [other.tissue_mm2 for other in rows if other.tissue_mm2]
     tissue = row.tissue_mm2 or 0.0
-    if areas and tissue:
-        score += abs(math.log2(tissue / median(areas)))
+    if usual_mm2 and tissue:
+        score += abs(math.log2(tissue / usual_mm2))
         score += 4 * min((row.tissue_dropped_mm2 or 0.0) / tissue, 1.0)
     pen = row.pen_mm2 or 0.0
     return score + (4 * pen / (pen + tissue) if pen else 0.0)
@@ -43,7 +51,8 @@ def overview_page(rows: Sequence[StatusRow], pictures: Collection[str]) -> str:
         pictures: Names of the slides that have a picture.
     """
     shown = _one_per_slide(rows)
-    scored = sorted(((oddness(row, shown), row) for row in shown), key=lambda s: -s[0])
+    usual_mm2 = _usual_mm2(shown)
+    scored = sorted(((_oddness(row, usual_mm2), row) for row in shown), key=lambda s: -s[0])
     cards = "\n".join(_card(row, score, row.slide_id in pictures) for score, row in scored)
     return _PAGE.replace("{{count}}", str(len(shown))).replace("{{cards}}", cards)
 
@@ -140,7 +149,9 @@ function count() {
   document.getElementById("ticked").textContent = ticked().length + " ticked";
 }
 function save() {
-  const cell = text => '"' + text.replaceAll('"', '""') + '"';
+  const risky = text => /^'*[=+@-]/.test(text) && (text[0] === "'" || isNaN(text));
+  const safe = text => risky(text) ? "'" + text : text;
+  const cell = text => '"' + safe(text).replaceAll('"', '""') + '"';
   const lines = ["slide_id", ...ticked().map(card => cell(card.dataset.name))];
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([lines.join("\\n") + "\\n"], {type: "text/csv"}));

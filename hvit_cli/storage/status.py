@@ -19,8 +19,8 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from hvit_cli.slides.cells import spreadsheet_safe
 from hvit_cli.storage.atomic import write_text
-from hvit_cli.storage.tables import spreadsheet_safe
 
 Status = Literal["done", "failed", "no_tissue", "empty_mask", "no_region", "skipped"]
 

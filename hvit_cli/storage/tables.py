@@ -8,21 +8,15 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from hvit_cli.errors import StorageError
+from hvit_cli.slides.cells import as_written, spreadsheet_safe
 from hvit_cli.storage.atomic import write_text
-
-_FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
-
-
-def spreadsheet_safe(text: str) -> str:
-    """`text`, with a leading apostrophe where a spreadsheet would take it for a formula."""
-    return "'" + text if text.startswith(_FORMULA_STARTS) and not _is_number(text) else text
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Writes rows as CSV, whole or not at all; None becomes an empty cell."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
-    writer.writerow(columns)
+    writer.writerow([spreadsheet_safe(column) for column in columns])
     for row in rows:
         values = (row.get(column) for column in columns)
         writer.writerow(["" if v is None else spreadsheet_safe(str(v)) for v in values])
@@ -51,7 +45,7 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
         raise StorageError("the table cannot be read", where=path, found=error) from error
     if not lines:
         raise StorageError("the table is empty", where=path)
-    columns = [cell.strip() for cell in lines[0][1]]
+    columns = [as_written(cell.strip()) for cell in lines[0][1]]
     rows = []
     for number, cells in lines[1:]:
         if len(cells) > len(columns):
@@ -61,20 +55,6 @@ def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:
                 found=len(cells),
                 wanted=len(columns),
             )
-        padded = [_as_written(cell) for cell in cells] + [""] * (len(columns) - len(cells))
+        padded = [as_written(cell.strip()) for cell in cells] + [""] * (len(columns) - len(cells))
         rows.append(dict(zip(columns, padded, strict=True)))
     return columns, rows
-
-
-def _as_written(cell: str) -> str:
-    # Undoes `spreadsheet_safe`, so that an identifier survives being written and read.
-    text = cell.strip()
-    return text[1:] if text.startswith("'") and spreadsheet_safe(text[1:]) == text else text
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
