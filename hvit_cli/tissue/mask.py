@@ -7,6 +7,7 @@ A mask covers the whole slide. Its pixels are 1 for tissue and 0 for background;
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
@@ -90,7 +91,8 @@ def mask_over_slide(
 def write_mask(path: Path, mask: TissueMask, recipe: dict[str, Any]) -> None:
     """Writes a mask as a pyramidal tiled TIFF of 0 and 1 with its real spacing.
 
-    The recipe and the slide's size travel as JSON in the ImageDescription.
+    The recipe and the slide's size travel as JSON in the ImageDescription, with a checksum
+    over both and the pixels; masks from before it was written are read without.
 
     Args:
         path: Where to write; the caller takes care that no half-written file is found.
@@ -106,6 +108,7 @@ def write_mask(path: Path, mask: TissueMask, recipe: dict[str, Any]) -> None:
         "note": mask.note,
         "recipe": recipe,
     }
+    description["sha256"] = _checksum(mask.pixels, description)
     picture = pyvips.Image.new_from_array(np.ascontiguousarray(mask.pixels)).copy()
     picture.set_type(
         pyvips.GValue.gstr_type, "image-description", json.dumps(description, sort_keys=True)
@@ -125,6 +128,12 @@ def write_mask(path: Path, mask: TissueMask, recipe: dict[str, Any]) -> None:
     )
 
 
+def _checksum(pixels: Pixels, description: dict[str, Any]) -> str:
+    """SHA-256 of what a mask file says, pixels and all."""
+    said = f"{json.dumps(description, sort_keys=True)} {pixels.shape}"
+    return hashlib.sha256(said.encode() + np.ascontiguousarray(pixels).tobytes()).hexdigest()
+
+
 def read_mask(path: Path) -> tuple[TissueMask, dict[str, Any]]:
     """Reads a mask that `write_mask` wrote, and its recipe.
 
@@ -136,6 +145,9 @@ def read_mask(path: Path) -> tuple[TissueMask, dict[str, Any]]:
         picture = pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True)
         description = json.loads(picture.get("image-description"))
         pixels = np.ascontiguousarray(picture[0].numpy(), np.uint8)
+        written = description.pop("sha256", None)
+        if written is not None and written != _checksum(pixels, description):
+            raise DamagedFileError("the mask is not what was written (checksum)", where=path)
         if description["schema"] != _SCHEMA:
             raise DamagedFileError(
                 "the mask has an unknown format",
