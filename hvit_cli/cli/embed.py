@@ -64,38 +64,59 @@ def embed(
     gpus: options.Gpus = RunSettings.gpus,
     worker_timeout: options.WorkerTimeout = RunSettings.worker_timeout,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Turn patches into features with a patch encoder; glass is neither read nor embedded."""
     from hvit_cli.pipelines.embed import embed as run
+    from hvit_cli.steps.choose import ModelRequest
     from hvit_cli.storage.work import WorkFolder
 
+    reading = ReadingSettings(
+        spacing_um=spacing_um,
+        spacing_tolerance=spacing_tolerance,
+        spacing_override=spacing_override,
+        spacing_from_objective=spacing_from_objective,
+    )
+    tissue = TissueSettings(
+        mask_dir=mask_dir,
+        mask_pattern=mask_pattern,
+        tissue_values=options.tissue_values(tissue_value),
+        missing_mask=missing_mask,
+        tissue_geojson=tissue_geojson,
+    )
+    tiling = TilingSettings(
+        region_px=region_px,
+        patch_px=patch_px,
+        grid=grid,
+        min_tissue_fraction=min_tissue_fraction,
+        background_below=background_below,
+    )
+    if dry_run:
+        from hvit_cli.cli.forecasts import say_forecast
+        from hvit_cli.pipelines.dry_run import forecast
+
+        told = forecast(
+            slides,
+            "embed",
+            work=WorkFolder(work),
+            reading=reading,
+            tissue=tissue,
+            tiling=tiling,
+            request=None if model is None else ModelRequest(model=model),
+            exclude=exclude,
+        )
+        say_forecast(told, as_json)
+        return
     records = console.follow(
         run(
             slides,
             work=WorkFolder(work),
             model=model,
-            reading=ReadingSettings(
-                spacing_um=spacing_um,
-                spacing_tolerance=spacing_tolerance,
-                spacing_override=spacing_override,
-                spacing_from_objective=spacing_from_objective,
-            ),
-            tissue=TissueSettings(
-                mask_dir=mask_dir,
-                mask_pattern=mask_pattern,
-                tissue_values=options.tissue_values(tissue_value),
-                missing_mask=missing_mask,
-                tissue_geojson=tissue_geojson,
-            ),
-            tiling=TilingSettings(
-                region_px=region_px,
-                patch_px=patch_px,
-                grid=grid,
-                min_tissue_fraction=min_tissue_fraction,
-                background_below=background_below,
-            ),
+            reading=reading,
+            tissue=tissue,
+            tiling=tiling,
             embedding=EmbeddingSettings(
                 encoder=encoder,
                 attention=options.attention_of(masked) or EmbeddingSettings.attention,

@@ -18,6 +18,7 @@ from hvit_cli.settings import (
     ReadingSettings,
     RunSettings,
     Scale,
+    TilingSettings,
     TissueSettings,
     Unit,
     sentence,
@@ -214,6 +215,7 @@ def heatmap(
     gpus: options.Gpus = RunSettings.gpus,
     worker_timeout: options.WorkerTimeout = RunSettings.worker_timeout,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -248,6 +250,41 @@ def heatmap(
     from hvit_cli.steps.choose import ModelRequest
     from hvit_cli.storage.work import WorkFolder
 
+    reading = ReadingSettings(
+        spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
+    )
+    tissue = TissueSettings(
+        mask_dir=mask_dir,
+        mask_pattern=mask_pattern,
+        tissue_values=options.tissue_values(tissue_value),
+        missing_mask=missing_mask,
+        tissue_geojson=tissue_geojson,
+    )
+    request = ModelRequest(
+        model=model,
+        attention=options.attention_of(masked),
+        region_px=region_px,
+        patch_px=patch_px,
+        spacing_um=spacing_um,
+        spacing_tolerance=spacing_tolerance,
+        encoder=encoder,
+    )
+    if dry_run:
+        from hvit_cli.cli.forecasts import say_forecast
+        from hvit_cli.pipelines.dry_run import forecast
+
+        told = forecast(
+            slides,
+            "heatmap",
+            work=WorkFolder(work),
+            reading=reading,
+            tissue=tissue,
+            tiling=TilingSettings(),
+            request=request,
+            exclude=exclude,
+        )
+        say_forecast(told, as_json)
+        return
     records = console.follow(
         run(
             slides,
@@ -255,25 +292,9 @@ def heatmap(
             out=out,
             scores=scores,
             settings=settings,
-            request=ModelRequest(
-                model=model,
-                attention=options.attention_of(masked),
-                region_px=region_px,
-                patch_px=patch_px,
-                spacing_um=spacing_um,
-                spacing_tolerance=spacing_tolerance,
-                encoder=encoder,
-            ),
-            reading=ReadingSettings(
-                spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
-            ),
-            tissue=TissueSettings(
-                mask_dir=mask_dir,
-                mask_pattern=mask_pattern,
-                tissue_values=options.tissue_values(tissue_value),
-                missing_mask=missing_mask,
-                tissue_geojson=tissue_geojson,
-            ),
+            request=request,
+            reading=reading,
+            tissue=tissue,
             embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
             figure=FigureSettings(
                 figure="6" if side_by_side else figure,

@@ -84,6 +84,14 @@ Overwrite = Annotated[
         rich_help_panel=_RUNNING,
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Say what would be done, expected and needed; write nothing.",
+        rich_help_panel=_RUNNING,
+    ),
+]
 Json = Annotated[
     bool, typer.Option("--json", help="Print the results as JSON.", rich_help_panel=_RUNNING)
 ]

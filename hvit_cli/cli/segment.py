@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from hvit_cli.cli import console, options
-from hvit_cli.settings import ReadingSettings, RunSettings, TissueSettings
+from hvit_cli.settings import ReadingSettings, RunSettings, TilingSettings, TissueSettings
 
 
 def segment(
@@ -30,6 +30,7 @@ def segment(
     gpus: options.Gpus = RunSettings.gpus,
     worker_timeout: options.WorkerTimeout = RunSettings.worker_timeout,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -37,21 +38,38 @@ def segment(
     from hvit_cli.pipelines.segment import segment as run
     from hvit_cli.storage.work import WorkFolder
 
+    reading = ReadingSettings(
+        spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
+    )
+    tissue = TissueSettings(
+        mask_dir=mask_dir,
+        mask_pattern=mask_pattern,
+        tissue_values=options.tissue_values(tissue_value),
+        missing_mask=missing_mask,
+        tissue_geojson=tissue_geojson,
+    )
+    if dry_run:
+        from hvit_cli.cli.forecasts import say_forecast
+        from hvit_cli.pipelines.dry_run import forecast
+
+        told = forecast(
+            slides,
+            "segment",
+            work=WorkFolder(work),
+            reading=reading,
+            tissue=tissue,
+            tiling=TilingSettings(),
+            exclude=exclude,
+        )
+        say_forecast(told, as_json)
+        return
     folder = WorkFolder(work)
     records = console.follow(
         run(
             slides,
             work=folder,
-            reading=ReadingSettings(
-                spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
-            ),
-            tissue=TissueSettings(
-                mask_dir=mask_dir,
-                mask_pattern=mask_pattern,
-                tissue_values=options.tissue_values(tissue_value),
-                missing_mask=missing_mask,
-                tissue_geojson=tissue_geojson,
-            ),
+            reading=reading,
+            tissue=tissue,
             exclude=exclude,
             overwrite=overwrite,
             running=RunSettings(

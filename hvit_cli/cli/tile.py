@@ -37,6 +37,7 @@ def tile(
     gpus: options.Gpus = RunSettings.gpus,
     worker_timeout: options.WorkerTimeout = RunSettings.worker_timeout,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -44,31 +45,49 @@ def tile(
     from hvit_cli.pipelines.tile import tile as run
     from hvit_cli.storage.work import WorkFolder
 
+    reading = ReadingSettings(
+        spacing_um=spacing_um,
+        spacing_tolerance=spacing_tolerance,
+        spacing_override=spacing_override,
+        spacing_from_objective=spacing_from_objective,
+    )
+    tissue = TissueSettings(
+        mask_dir=mask_dir,
+        mask_pattern=mask_pattern,
+        tissue_values=options.tissue_values(tissue_value),
+        missing_mask=missing_mask,
+        tissue_geojson=tissue_geojson,
+    )
+    tiling = TilingSettings(
+        region_px=region_px,
+        patch_px=patch_px,
+        grid=grid,
+        min_tissue_fraction=min_tissue_fraction,
+        background_below=background_below,
+    )
+    if dry_run:
+        from hvit_cli.cli.forecasts import say_forecast
+        from hvit_cli.pipelines.dry_run import forecast
+
+        told = forecast(
+            slides,
+            "tile",
+            work=WorkFolder(work),
+            reading=reading,
+            tissue=tissue,
+            tiling=tiling,
+            exclude=exclude,
+        )
+        say_forecast(told, as_json)
+        return
     folder = WorkFolder(work)
     records = console.follow(
         run(
             slides,
             work=folder,
-            reading=ReadingSettings(
-                spacing_um=spacing_um,
-                spacing_tolerance=spacing_tolerance,
-                spacing_override=spacing_override,
-                spacing_from_objective=spacing_from_objective,
-            ),
-            tissue=TissueSettings(
-                mask_dir=mask_dir,
-                mask_pattern=mask_pattern,
-                tissue_values=options.tissue_values(tissue_value),
-                missing_mask=missing_mask,
-                tissue_geojson=tissue_geojson,
-            ),
-            tiling=TilingSettings(
-                region_px=region_px,
-                patch_px=patch_px,
-                grid=grid,
-                min_tissue_fraction=min_tissue_fraction,
-                background_below=background_below,
-            ),
+            reading=reading,
+            tissue=tissue,
+            tiling=tiling,
             exclude=exclude,
             overwrite=overwrite,
             running=RunSettings(
