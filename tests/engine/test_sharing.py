@@ -16,7 +16,9 @@ from hvit_cli.engine.claims import read_claims
 from hvit_cli.storage.status import logged, read_status, status_logs
 
 SCRIPT = """
+import os
 import sys
+import time
 from pathlib import Path
 from slide_jobs import WritingJob
 from hvit_cli.engine.execute import run_job
@@ -32,6 +34,12 @@ if __name__ == "__main__":
         claims.this_system = lambda: "another"
     entries = [SlideEntry(slide_id=f"s{i:02}", path=Path(f"s{i:02}.svs")) for i in range(30)]
     job = WritingJob(work=WorkFolder(work), seconds=seconds)
+    # Imports take as long as they take: all begin together.
+    ready = work.parent / "ready"
+    ready.mkdir(exist_ok=True)
+    (ready / str(os.getpid())).touch()
+    while len(list(ready.iterdir())) < 3:
+        time.sleep(0.01)
     ended = list(run_job(entries, job, RunSettings(jobs=1, claim_ttl=ttl)))
     assert len(ended) == 30
     assert all(record.row.status == "done" for record in ended), ended
