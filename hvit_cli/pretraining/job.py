@@ -159,18 +159,24 @@ def _keep(job: PretrainingJob, training: Pretraining) -> None:
     save_pretraining(job.state_path, training, job.recipe)
     # Inside an epoch there is nothing new to tell.
     if training.records and training.step == training.records[-1].step:
-        write_metrics(job.metrics_path, training.records)
-        draw_curves(
-            job.out / "curves.png",
-            training.records,
-            title=job.title,
-            outputs=job.settings.out_dim,
-        )
+        _tell(job, training)
+
+
+def _tell(job: PretrainingJob, training: Pretraining) -> None:
+    write_metrics(job.metrics_path, training.records)
+    draw_curves(
+        job.out / "curves.png",
+        training.records,
+        title=job.title,
+        outputs=job.settings.out_dim,
+    )
 
 
 def _finish(job: PretrainingJob, training: Pretraining) -> None:
     teacher = job.backbones.teacher
     teacher.load_state_dict(training.result)
+    # Again, because a run may have been killed after its last state and before telling of it.
+    _tell(job, training)
     job.write(teacher, training.records)
     # The result is whole now, and what it took to get there is only large.
     job.state_path.unlink(missing_ok=True)

@@ -33,7 +33,7 @@ _LONGEST_S = 300.0
 _TEMPORARY = ".hvit-tmp-"
 WARM = False
 # Seconds, and whether a product was found or made, depend on when the run was killed.
-_VARYING = {"seconds", "reason", "patches_per_second", "seconds_per_step"}
+_VARYING = {"seconds", "reason", "patches_per_s"}
 
 
 @dataclass
