@@ -23,6 +23,7 @@ from hvit_cli.errors import StorageError
 
 Rows = npt.NDArray[np.uint8]
 _COLOUR_TYPE = {3: 2, 4: 6}
+_PIPE_BYTES = 1 << 16
 
 
 def encode(
@@ -53,6 +54,10 @@ def encode(
             source = pyvips.Source.new_from_descriptor(reading)
             save(pyvips.Image.new_from_source(source, "", access="sequential"), str(path))
             del source
+            # libvips stops at the last row; the end of the file is still to come, and whoever
+            # writes it must not find the pipe closed.
+            while os.read(reading, _PIPE_BYTES):
+                pass
         except pyvips.Error as error:
             failures.append(error)
         finally:
