@@ -39,8 +39,9 @@ def test_a_reader_that_is_done_before_the_end_of_the_file_breaks_nothing(
         yield pieces[-1]
 
     monkeypatch.setattr(encode, "_png", slow)
-    picture = np.full((9, 9, 3), 7, np.uint8)
-    encode.encode(tmp_path / "a.png", [picture], (9, 9), save_png)
+    # More than the writer's buffer, so that the rows do not wait for the end.
+    picture = np.full((200, 200, 3), 7, np.uint8)
+    encode.encode(tmp_path / "a.png", [picture], (200, 200), save_png)
     with Image.open(tmp_path / "a.png") as written:
         assert (np.asarray(written) == picture).all()
 
