@@ -92,6 +92,8 @@ def _finish(job: TrainingJob, training: Training) -> None:
     best = best_epoch(training.records)
     if best is None:
         raise HvitError("a training without epochs has no weights to keep", where=job.request.out)
+    # Again, because a run may have been killed after its last state and before telling of it.
+    write_metrics(job.metrics_path, training.records)
     draw_curves(job.folder_path / "curves.png", training.records, title=job.name)
     copy_encoder(job.encoder, job.request.out)
     members.add_member(
