@@ -36,8 +36,8 @@ from hvit_cli.settings.pretraining import (
 from hvit_cli.settings.reading import ReadingSettings
 from hvit_cli.settings.recipe import as_recipe, from_recipe, sentence
 from hvit_cli.settings.report import ReportSettings, SheetLayout
-from hvit_cli.settings.stress import GlassKind, StressSettings
 from hvit_cli.settings.running import Engine, RunSettings
+from hvit_cli.settings.stress import GlassKind, StressSettings
 from hvit_cli.settings.tiling import Grid, TilingSettings
 from hvit_cli.settings.tissue import MissingMask, TissueSettings
 from hvit_cli.settings.training import (
