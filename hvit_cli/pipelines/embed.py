@@ -29,6 +29,7 @@ from hvit_cli.steps.encoder import model_embedder, named_embedder
 from hvit_cli.steps.parts import slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.segment import tissue_files
+from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
@@ -157,6 +158,7 @@ def embed(
             slides=len(entries),
         )
         reading, tiling = reading_of(chosen, reading), chosen.folder.tiling
+    record_exclusion(work.path, STAGE, exclude)
     job = EmbedJob(
         work=work,
         model=chosen,

@@ -36,6 +36,7 @@ from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.shifted import shifted_features
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
 from hvit_cli.storage.features import SlideFeatures
+from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
@@ -193,6 +194,7 @@ def heatmap(
             where="--overlap, --figure, --top",
             found="feature files",
         )
+    record_exclusion(work.path, STAGE, exclude)
     job = HeatmapJob(
         work=work,
         models=tuple(models),

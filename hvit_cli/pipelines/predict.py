@@ -29,6 +29,7 @@ from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.journal import Journal
+from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import Status, StatusRow
 from hvit_cli.storage.tables import read_table, write_table
 from hvit_cli.storage.work import WorkFolder
@@ -203,6 +204,7 @@ def predict(
     model = choose_model(request, work, slides=len(entries))
     if folds is not None:
         refuse_trained_on(model, entries)
+    record_exclusion(work.path, STAGE, exclude)
     job = PredictJob(
         work=work,
         model=model,

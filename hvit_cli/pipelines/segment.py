@@ -17,6 +17,7 @@ from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.picture import draw_without_regions, write_qc_page
 from hvit_cli.steps.segment import FoundTissue, make_mask, tissue_files
+from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
 
@@ -97,6 +98,7 @@ def segment(
     """
     entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
 
+    record_exclusion(work.path, STAGE, exclude)
     job = SegmentJob(work=work, reading=reading, tissue=tissue, overwrite=overwrite)
     try:
         yield from run_job(entries, job, running)

@@ -47,7 +47,8 @@ def from_recipe(kind: type[S], recipe: dict[str, Any]) -> S:
         values[name] = value
     try:
         return kind(**values)
-    except TypeError as error:
+    except (TypeError, ValueError, AttributeError, OverflowError) as error:
+        # What a description from elsewhere holds may be of any type.
         raise SettingsError(f"{kind.__name__} cannot hold these values", found=recipe) from error
 
 

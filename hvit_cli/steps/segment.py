@@ -194,7 +194,7 @@ def _read_or_segment(slide: Slide, settings: TissueSettings, source: _Source) ->
         return read_external_mask(source.path, size, spacing_um, settings.tissue_values)
     try:
         geojson = json.loads(source.path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise TissueError(
             "the outlines cannot be read", where=source.path, found=error, wanted="GeoJSON"
         ) from error

@@ -180,7 +180,7 @@ def read_model(path: Path) -> ModelFolder:
         model = _model(folder, json.loads(file.read_text(encoding="utf-8")))
     except HvitError as error:
         raise ModelError(f"the model's description is not valid: {error}", where=file) from error
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise ModelError(
             "the model's description cannot be read",
             where=file,

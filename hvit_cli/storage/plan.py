@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from hvit_cli.errors import StorageError
 from hvit_cli.slides.entry import SlideEntry
 from hvit_cli.slides.table import read_slide_ids
 from hvit_cli.storage.tables import read_table, write_table
@@ -63,7 +64,16 @@ def read_plan(work: Path, stage: str) -> Plan:
     wanted: dict[str, str] = {}
     excluded: set[str] = set()
     for file in _by_last_use(_folder(work).glob(f"{stage}-*.csv")):
-        for row in read_table(file)[1]:
+        columns, rows = read_table(file)
+        if not set(COLUMNS) <= set(columns):
+            raise StorageError(
+                "this is no list of slides",
+                where=file,
+                found=", ".join(columns),
+                wanted=", ".join(COLUMNS),
+                hint="removing it; the next run writes its list again",
+            )
+        for row in rows:
             slide_id = row["slide_id"]
             if row["wanted"] == "yes":
                 wanted[slide_id] = row["path"]

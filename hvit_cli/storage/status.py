@@ -126,8 +126,8 @@ def logged(content: bytes) -> Iterator[tuple[float, dict[str, Any]]]:
         try:
             entry = json.loads(line)
             moment = float(entry["time"])
-            entry["slide_id"], entry["stage"], entry["status"]
-        except (ValueError, KeyError, TypeError):
+            entry["slide_id"], entry["path"], entry["stage"], entry["status"]
+        except (ValueError, KeyError, TypeError, RecursionError):
             continue  # the torn end of a killed process's log, followed by a later append
         yield moment, entry
 

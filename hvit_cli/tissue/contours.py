@@ -92,7 +92,10 @@ def geojson_to_mask(
     Raises:
         TissueError: There is no polygon to use, or none of them touches the slide.
     """
-    shapes = list(_shapes(geojson, None, where))
+    try:
+        shapes = list(_shapes(geojson, None, where))
+    except RecursionError as error:
+        raise _not_understood(where, "lists within lists without an end") from error
     classes = {name for _, name in shapes if name is not None}
     used = [rings for rings, name in shapes if name is None or name.lower() == "tissue"]
     if shapes and not used:
@@ -150,15 +153,18 @@ def _shapes(
         case "Polygon":
             yield _rings(node, node.get("coordinates"), where), classification
         case "MultiPolygon":
-            for polygon in node.get("coordinates", []):
+            polygons = node.get("coordinates")
+            if not isinstance(polygons, list):
+                raise _not_understood(where, "a MultiPolygon with broken coordinates")
+            for polygon in polygons:
                 yield _rings(node, polygon, where), classification
         case other:
             raise _not_understood(where, other)
 
 
 def _class_of(feature: Json) -> str | None:
-    properties = feature.get("properties") or {}
-    classification = properties.get("classification") or {}
+    properties = feature.get("properties")
+    classification = properties.get("classification") if isinstance(properties, dict) else None
     name = classification.get("name") if isinstance(classification, dict) else classification
     return str(name) if name else None
 
@@ -168,6 +174,8 @@ def _rings(node: Json, coordinates: Any, where: Path | str) -> list[Ring]:
         rings = [np.asarray(ring, np.float64)[:, :2] for ring in coordinates]
     except (TypeError, ValueError, IndexError) as error:
         raise _not_understood(where, f"a {node['type']} with broken coordinates") from error
+    if any(ring.ndim != 2 or ring.shape[1] != 2 for ring in rings):
+        raise _not_understood(where, f"a {node['type']} whose points are not (x, y)")
     if not rings or any(len(ring) < 3 or not np.isfinite(ring).all() for ring in rings):
         raise _not_understood(where, f"a {node['type']} with a ring of fewer than three points")
     return rings

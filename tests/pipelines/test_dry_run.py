@@ -52,3 +52,11 @@ def test_a_slide_that_cannot_be_read_is_a_problem_and_no_end(slides: Path, tmp_p
     assert ended.exit_code == 0
     assert "problem: " in ended.stdout
     assert "broken.svs" in ended.stdout
+
+
+def test_a_run_writes_down_what_it_left_out(slides: Path, tmp_path: Path) -> None:
+    work, table = tmp_path / "out", tmp_path / "exclude.csv"
+    table.write_text("slide_id\nbare\n")
+    RUNNER.invoke(app, ["tile", str(slides), "-w", str(work), "--exclude", str(table)])
+    (stage,) = json.loads(RUNNER.invoke(app, ["status", str(work), "--json"]).stdout)
+    assert (stage["planned"], stage["excluded"], stage["pending"]) == (1, 1, 0)
