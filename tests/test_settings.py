@@ -12,6 +12,7 @@ from hvit_cli.settings import (
     AggregatorSettings,
     AugmentationSettings,
     CropSettings,
+    LabelScheme,
     PretrainingSettings,
     ProbeSettings,
     ReadingSettings,
@@ -27,6 +28,10 @@ CLASSES = [
     for _, kind in inspect.getmembers(settings, inspect.isclass)
     if dataclasses.is_dataclass(kind) and kind.__module__.startswith(settings.__name__)
 ]
+# What has no default, because nobody can guess it.
+REQUIRED: dict[type, dict[str, object]] = {
+    LabelScheme: {"tumour_values": (3, 4), "other_values": (1,)}
+}
 
 
 @pytest.mark.parametrize("kind", CLASSES)
@@ -37,7 +42,7 @@ def test_every_field_has_a_sentence(kind: type) -> None:
 
 @pytest.mark.parametrize("kind", CLASSES)
 def test_settings_are_frozen_and_survive_their_recipe(kind: type) -> None:
-    made = kind()
+    made = kind(**REQUIRED.get(kind, {}))
     assert from_recipe(kind, as_recipe(made)) == made
     name = dataclasses.fields(kind)[0].name
     with pytest.raises(dataclasses.FrozenInstanceError):
