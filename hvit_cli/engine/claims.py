@@ -99,9 +99,8 @@ class Claims:
             if seen is None:
                 continue
             text, age_of = seen
-            if not self._is_stale(text, age_of):
+            if not self._is_stale(text, age_of) or not self._put_aside(path, text):
                 return False
-            _put_aside(path, text)
         return False
 
     def holder(self, slide_id: str) -> str | None:
@@ -162,6 +161,36 @@ class Claims:
         if claim and is_here and start_of(claim.process_id) != claim.process_start:
             return True
         return server_time(self.folder) - touched > self.ttl_s
+
+    def _put_aside(self, path: Path, stale_text: str) -> bool:
+        """Removes a stale claim, and no other that was put in its place meanwhile.
+
+        Several may try at once. Only the one that makes the heir's file of this very claim may
+        remove it, and looks again first: what it then removes cannot have been replaced, because
+        nobody else may make room for another.
+        """
+        digest = hashlib.sha256(f"{path.name}\n{stale_text}".encode()).hexdigest()
+        heir = path.with_name(f".heir-{digest[:32]}")
+        try:
+            os.close(os.open(heir, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+        except FileNotFoundError:
+            return False  # the folder was given up: nothing is left to take over
+        except FileExistsError:
+            self._forget_dead_heir(heir)
+            return False
+        try:
+            seen = _read(path)
+            if seen is not None and seen[0] == stale_text:
+                path.unlink(missing_ok=True)
+        finally:
+            heir.unlink(missing_ok=True)
+        return True
+
+    def _forget_dead_heir(self, heir: Path) -> None:
+        """Makes way for another heir where one was killed in the act."""
+        seen = _read(heir)
+        if seen is not None and server_time(self.folder) - seen[1] > self.ttl_s:
+            heir.unlink(missing_ok=True)
 
     def _beat(self) -> None:
         while not self._over.wait(min(_LONGEST_BEAT_S, self.ttl_s / _BEATS_PER_TTL)):
@@ -270,21 +299,3 @@ def _parsed(text: str) -> Claim | None:
 def _is_still(path: Path, claim: Claim) -> bool:
     seen = _read(path)
     return seen is not None and _parsed(seen[0]) == claim
-
-
-def _put_aside(path: Path, stale_text: str) -> None:
-    """Removes a stale claim, and no other that was put in its place meanwhile.
-
-    Several may try at once: renaming a file away succeeds for one of them.
-    """
-    aside = path.with_name(f".stale-{secrets.token_hex(6)}")
-    try:
-        path.rename(aside)
-    except FileNotFoundError:
-        return
-    seen = _read(aside)
-    if seen is not None and seen[0] != stale_text:
-        # Another took the stale claim over between our reading and renaming: back with it.
-        with suppress(FileExistsError):
-            os.link(aside, path)
-    aside.unlink(missing_ok=True)

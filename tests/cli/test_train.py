@@ -56,7 +56,7 @@ def test_features_and_labels_to_a_model_folder_in_the_work_folder(folder: Path) 
     assert "epoch 2/2  loss" in result.stderr
     assert "masked: 19 slides train, 5 tune" in result.stderr
     assert "[batch1]" in result.stderr
-    assert "best epoch" in result.stdout
+    assert "models/masked" in result.stdout
     assert "epoch 2/2" not in result.stdout
 
 
