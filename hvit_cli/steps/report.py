@@ -10,15 +10,11 @@ from hvit_cli.heatmaps.captions import caption, colour_label
 from hvit_cli.heatmaps.maps import PatchMap, rescale
 from hvit_cli.heatmaps.render import RgbImage
 from hvit_cli.heatmaps.tokens import TokenMap
-from hvit_cli.measures.background import background_mass
-from hvit_cli.measures.comparable import values_of
-from hvit_cli.measures.concentration import concentration
 from hvit_cli.report.facts import (
     CohortSlide,
     ColourScale,
     Explained,
     MapShown,
-    Measure,
     PatchSheet,
     Said,
     SlideReport,
@@ -41,6 +37,7 @@ from hvit_cli.steps.explain import explain_slide
 from hvit_cli.steps.grade import Grader, Grading
 from hvit_cli.steps.paint import as_sentence
 from hvit_cli.steps.prepare import Prepared
+from hvit_cli.steps.report_measures import measures_in_words, measures_of
 from hvit_cli.steps.report_methods import method_facts, recipe_pairs
 from hvit_cli.steps.report_pictures import (
     Canvas,
@@ -213,7 +210,7 @@ class SlideReporter:
         drawn = {kind: map_picture(canvas, one, every, self.maps) for kind, one in scaled.items()}
         heads = self.models[0].folder.aggregator.region_heads
         scale = colour_scale(every, self.maps, colour_label(self.maps, heads))
-        measured = _measures(raw)
+        measured = measures_of(raw)
         report = SlideReport(
             slide_id=entry.slide_id,
             said=said,
@@ -240,7 +237,7 @@ class SlideReporter:
                 scale=scale,
                 caption=words,
                 sheets=self._sheets(scaled, slide, reading, features, gradings),
-                measures=_in_words(measured),
+                measures=measures_in_words(measured),
             ),
             methods=paragraphs(methods),
             recipe=recipe_pairs(features.recipe, self.models, self.maps),
@@ -367,45 +364,3 @@ _SHORT = {
     "background": "glass × uniform",
     "top": "top patch %",
 }
-
-
-def _measures(raw: Mapping[Attention, PatchMap]) -> dict[Attention, dict[str, float | None]]:
-    """Numbers of the raw maps, by attention and name."""
-    found: dict[Attention, dict[str, float | None]] = {}
-    for kind, one in raw.items():
-        values = values_of(one)
-        held = concentration(values)
-        found[kind] = {
-            "background": background_mass(values),
-            "entropy": held.entropy if held else None,
-            "top": 100 * held.top_share if held else None,
-        }
-    return found
-
-
-def _in_words(measured: Mapping[Attention, Mapping[str, float | None]]) -> list[Measure]:
-    said = {
-        "background": (
-            "Map on glass ÷ share of glass",
-            "1: glass gets as much as any patch. Under masked attention it is 0 by construction, "
-            "or there is no glass to see: a check, and no evidence.",
-            "{:.3f}",
-        ),
-        "entropy": (
-            "Entropy",
-            "Of the patches' shares, ÷ its largest possible value: 1 is uniform, 0 a single patch.",
-            "{:.3f}",
-        ),
-        "top": ("Foremost patch", "Its share of the whole map.", "{:.1f} %"),
-    }
-    return [
-        Measure(
-            name=name,
-            meaning=meaning,
-            value={
-                kind: "–" if numbers[key] is None else form.format(numbers[key])
-                for kind, numbers in measured.items()
-            },
-        )
-        for key, (name, meaning, form) in said.items()
-    ]
