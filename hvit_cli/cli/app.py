@@ -13,31 +13,8 @@ import typer
 from typer.core import TyperGroup
 
 from hvit_cli import __version__
-from hvit_cli.cli import (
-    bench,
-    compare,
-    console,
-    convert,
-    demo,
-    doctor,
-    embed,
-    encoders,
-    evaluate,
-    heatmap,
-    info,
-    measure,
-    predict,
-    pretrain,
-    probe,
-    report,
-    segment,
-    split,
-    status,
-    stress,
-    tile,
-    train,
-    view,
-)
+from hvit_cli.cli.commands import NOT_A_DEVICE, TOPICS, CommandsOnDemand
+from hvit_cli.cli.front_page import front_page
 from hvit_cli.cli.several import spread
 from hvit_cli.errors import HvitError, InterruptedRunError
 
@@ -59,6 +36,13 @@ def _ended_like_ctrl_c() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
+def _say(error: HvitError) -> None:
+    # Rich takes half of the time of a run without an error.
+    from hvit_cli.cli.console import say_error
+
+    say_error(error)
+
+
 class HvitGroup(TyperGroup):
     """Turns every `HvitError` into one line on stderr and its exit code; bugs keep tracebacks."""
 
@@ -73,25 +57,42 @@ class HvitGroup(TyperGroup):
             with _ended_like_ctrl_c():
                 return super().invoke(ctx)
         except HvitError as error:
-            console.say_error(error)
+            _say(error)
             raise typer.Exit(error.exit_code) from error
         except KeyboardInterrupt as error:
             stopped = InterruptedRunError(
                 "stopped; what was done is kept", hint="the same command again, which goes on"
             )
-            console.say_error(stopped)
+            _say(stopped)
             raise typer.Exit(stopped.exit_code) from error
+
+
+class AllCommands(HvitGroup):
+    """Every command of hvit, none of which is loaded before it is needed."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = CommandsOnDemand()
+
+    def list_commands(self, ctx: Any) -> list[str]:  # noqa: ARG002 - the same in any context
+        """The names, without loading what bears them."""
+        return list(self.commands)
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:  # noqa: ARG002 - as Typer's own
+        """Prints the page of the whole program."""
+        options = [record for p in self.get_params(ctx) if (record := p.get_help_record(ctx))]
+        typer.echo(front_page(self.get_usage(ctx), self.help or "", options, TOPICS))
 
 
 app = typer.Typer(
     name="hvit",
-    cls=HvitGroup,
+    cls=AllCommands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="From a whole-slide image to an ISUP grade and a masked-attention heatmap. "
-    + console.NOT_A_DEVICE,
+    + NOT_A_DEVICE,
 )
 
 
@@ -111,31 +112,3 @@ def _options(
     ] = False,
 ) -> None:
     pass
-
-
-# In the order in which a newcomer meets them.
-for _command in (
-    info.info,
-    segment.segment,
-    tile.tile,
-    encoders.encoders,
-    embed.embed,
-    split.split,
-    pretrain.pretrain,
-    probe.probe,
-    train.train,
-    predict.predict,
-    evaluate.evaluate,
-    compare.compare,
-    heatmap.heatmap,
-    stress.stress,
-    measure.measure,
-    report.report,
-    view.view,
-    convert.convert,
-    demo.demo,
-    bench.bench,
-    status.status,
-    doctor.doctor,
-):
-    app.command()(_command)

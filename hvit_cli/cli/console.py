@@ -18,6 +18,8 @@ from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from hvit_cli.cli.commands import NOT_A_DEVICE as NOT_A_DEVICE
+
 if TYPE_CHECKING:
     from hvit_cli.engine.run import SlideRecord
     from hvit_cli.errors import HvitError
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from hvit_cli.training.bootstrap import Interval
 
 T = TypeVar("T")
-
-NOT_A_DEVICE = "Research software, not a medical device: not for diagnosis."
 
 
 def _stdout() -> Console:
@@ -192,6 +192,16 @@ def finish(records: Sequence[SlideRecord[Any]]) -> None:
         where=", ".join(row.slide_id for row in failed[:5]) + (", …" if len(failed) > 5 else ""),
         hint="status.csv in the work folder, which has every reason",
     )
+
+
+def end_part(records: Sequence[SlideRecord[Any]], page: Path) -> None:
+    """Ends a command that did one part of the slides, whose rows wait for a page of all parts.
+
+    Raises:
+        SomeSlidesFailedError: At least one slide failed.
+    """
+    note(f"The rows of this part are kept; the same command without --shard writes {page}")
+    finish(records)
 
 
 def number(value: float | None, digits: int) -> str | None:

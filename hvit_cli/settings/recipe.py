@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeVar
@@ -53,9 +54,15 @@ def from_recipe(kind: type[S], recipe: dict[str, Any]) -> S:
 
 
 @cache
+def _classes(module: str) -> dict[str, ast.ClassDef]:
+    # A module is parsed once for all of its classes; `inspect` would parse it for each.
+    tree = ast.parse(inspect.getsource(sys.modules[module]))
+    return {node.name: node for node in tree.body if isinstance(node, ast.ClassDef)}
+
+
+@cache
 def _sentences(kind: type) -> dict[str, str]:
-    (declaration,) = ast.parse(inspect.cleandoc(inspect.getsource(kind))).body
-    assert isinstance(declaration, ast.ClassDef)
+    declaration = _classes(kind.__module__)[kind.__name__]
     found = {}
     for field, text in zip(declaration.body, declaration.body[1:], strict=False):
         if (
