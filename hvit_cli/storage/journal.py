@@ -9,7 +9,6 @@ table.
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import platform
 import re
@@ -17,6 +16,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from hvit_cli.storage.lines import append_line, lines_of
 
 
 @dataclass(frozen=True)
@@ -38,28 +39,18 @@ class Journal:
         return self.work / "status" / "waiting" / name
 
     def append(self, row: Mapping[str, object]) -> None:
-        """Adds a row of plain values, flushed to disk before it returns."""
+        """Adds a row of plain values, flushed to disk before it returns.
+
+        Raises:
+            StorageError: It cannot be written.
+        """
         host = re.sub(r"[^A-Za-z0-9.-]", "_", platform.node() or "host")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        own = self.folder / f"{host}-{os.getpid()}.jsonl"
-        with own.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(row, ensure_ascii=False) + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.folder / f"{host}-{os.getpid()}.jsonl", row)
 
     def read(self) -> tuple[list[dict[str, Any]], list[Path]]:
         """The rows of all processes, those written last behind, and the files they are in."""
         files = sorted(self.folder.glob("*.jsonl"), key=lambda file: file.stat().st_mtime_ns)
-        rows = []
-        for file in files:
-            # What follows the last line feed was cut off with its process.
-            for line in file.read_text(encoding="utf-8", errors="replace").split("\n")[:-1]:
-                try:
-                    row = json.loads(line)
-                except ValueError:
-                    continue  # the torn end of a killed process, behind which one went on
-                rows.append(row)
-        return rows, files
+        return [row for file in files for row in lines_of(file.read_bytes())], files
 
     def remove(self, files: list[Path]) -> None:
         """Removes files whose rows are in the table."""

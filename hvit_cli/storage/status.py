@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import os
 import platform
 import re
@@ -21,6 +20,7 @@ from typing import Any, Literal
 
 from hvit_cli.slides.cells import spreadsheet_safe
 from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.lines import append_line, lines_of
 
 Status = Literal["done", "failed", "no_tissue", "empty_mask", "no_region", "skipped"]
 
@@ -80,15 +80,13 @@ class StatusLog:
             row: The slide's row.
             cause: The kind of a failure, by which a later run decides whether to try again.
             receipt: By what a later run sees that nothing has changed.
+
+        Raises:
+            StorageError: It cannot be written.
         """
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         said = {"time": time.time(), **asdict(row), **({"cause": cause} if cause else {})}
         said |= {"receipt": receipt} if receipt is not None else {}
-        line = json.dumps(said, ensure_ascii=False)
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(line + "\n")
-            file.flush()
-            os.fsync(file.fileno())
+        append_line(self.path, said)
 
     def write_table(self) -> Path:
         """Merges every log of the work folder into `status.csv` and returns its path."""
@@ -118,17 +116,16 @@ def status_logs(work: Path) -> list[Path]:
 
 
 def logged(content: bytes) -> Iterator[tuple[float, dict[str, Any]]]:
-    """The entries of a log, or of a piece of one, with their times; no line that is torn.
+    """The entries of a log, or of a piece of one, with their times; no torn or altered line.
 
     A row's fields are there under their names, and `cause` where a slide failed.
     """
-    for line in content.decode(errors="replace").split("\n")[:-1]:
+    for entry in lines_of(content):
         try:
-            entry = json.loads(line)
             moment = float(entry["time"])
             entry["slide_id"], entry["path"], entry["stage"], entry["status"]
-        except (ValueError, KeyError, TypeError, RecursionError):
-            continue  # the torn end of a killed process's log, followed by a later append
+        except (ValueError, KeyError, TypeError):
+            continue
         yield moment, entry
 
 

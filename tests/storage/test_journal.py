@@ -25,4 +25,4 @@ def test_a_torn_line_is_no_row(tmp_path: Path) -> None:
     assert journal.read()[0] == [{"slide_id": "a"}]
     journal.append({"slide_id": "c"})
     journal.append({"slide_id": "d"})
-    assert journal.read()[0] == [{"slide_id": "a"}, {"slide_id": "d"}]
+    assert journal.read()[0] == [{"slide_id": "a"}, {"slide_id": "c"}, {"slide_id": "d"}]
