@@ -20,6 +20,7 @@ from hvit_cli.models.checkpoints import read_state_dict
 from hvit_cli.models.encoder_specs import EncoderSpec
 from hvit_cli.models.loading import drop_head, load_strictly
 from hvit_cli.models.vit import VisionTransformer, VitShape, infer_vit_shape
+from hvit_cli.settings.seal import FILES, SEAL, alteration
 
 DESCRIPTION_FILE = "encoder.json"
 WEIGHTS_FILE = "encoder.safetensors"
@@ -58,6 +59,7 @@ def timm_folder_spec(folder: Path, spec: EncoderSpec) -> EncoderSpec:
         return spec
     description = _read_json(file)
     _require_kind(description, _TIMM_KIND, file)
+    _require_unaltered(description, folder)
     try:
         return dataclasses.replace(
             spec,
@@ -148,7 +150,9 @@ def load_vit_folder(folder: Path) -> tuple[VisionTransformer, EncoderSpec, tuple
     Raises:
         ModelError: As `load_vit_file`, or the description is no JSON object.
     """
-    return load_vit_file(folder / WEIGHTS_FILE, _read_json(folder / DESCRIPTION_FILE))
+    description = _read_json(folder / DESCRIPTION_FILE)
+    _require_unaltered(description, folder)
+    return load_vit_file(folder / WEIGHTS_FILE, description)
 
 
 def _read_json(file: Path) -> dict[str, Any]:
@@ -161,6 +165,17 @@ def _read_json(file: Path) -> dict[str, Any]:
     if not isinstance(description, dict):
         raise ModelError("the encoder's description is no JSON object", where=file)
     return description
+
+
+def _require_unaltered(description: Mapping[str, Any], folder: Path) -> None:
+    altered = alteration(description, folder)
+    if altered is not None:
+        raise ModelError(
+            "a file of the encoder is not what was written (checksum)",
+            where=folder / (altered or DESCRIPTION_FILE),
+            hint=f"an undamaged copy; or without {SEAL} and {FILES} in {DESCRIPTION_FILE}, if you "
+            "changed it yourself",
+        )
 
 
 def _require_kind(description: Mapping[str, Any], kind: str, where: object) -> None:

@@ -27,6 +27,7 @@ from hvit_cli.models.loading import (
 from hvit_cli.models.local_encoder import PRETRAINING_SLIDES
 from hvit_cli.models.region import RegionTransformer
 from hvit_cli.settings import AggregatorSettings
+from hvit_cli.settings.seal import alteration
 
 DESCRIPTION_FILE = "region.json"
 WEIGHTS_FILE = "region.safetensors"
@@ -132,6 +133,13 @@ def _read_folder(folder: Path) -> RegionCheckpoint:
                 where=file,
                 found=f"{found[0]} version {found[1]}",
                 wanted=f"{_KIND} version {_SCHEMA}",
+            )
+        altered = alteration(described, folder)
+        if altered is not None:
+            raise ModelError(
+                "a file of the region Transformer is not what was written (checksum)",
+                where=folder / (altered or DESCRIPTION_FILE),
+                hint="an undamaged copy",
             )
         sizes = AggregatorSettings(**{name: described[name] for name in (*_FITTED, *SIZES)})
         origin = FeatureOrigin(**described["features"])

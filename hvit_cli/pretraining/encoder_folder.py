@@ -31,6 +31,7 @@ from hvit_cli.models.local_encoder import (
 )
 from hvit_cli.models.vit import VisionTransformer
 from hvit_cli.pretraining.card import encoder_card
+from hvit_cli.settings.seal import sealed
 from hvit_cli.storage.atomic import whole_file, write_text
 from hvit_cli.storage.recipe import Recipe
 from hvit_cli.storage.temporaries import temporary_beside
@@ -83,7 +84,9 @@ def write_encoder_folder(
     write_text(out / RECIPE_FILE, _json_text(recipe))
     card = encoder_card(spec, network, folder=out.name, recipe=recipe, records=records, notes=notes)
     write_text(out / CARD_FILE, card)
-    write_text(out / DESCRIPTION_FILE, _json_text(description))
+    own = isinstance(network, VisionTransformer)
+    files = (WEIGHTS_FILE,) if own else (TIMM_WEIGHTS_FILE, TIMM_CONFIG_FILE)
+    write_text(out / DESCRIPTION_FILE, _json_text(sealed(description, out, files)))
 
 
 def _describe(network: nn.Module, spec: EncoderSpec) -> dict[str, Any]:

@@ -25,6 +25,7 @@ from hvit_cli.models.region_checkpoint import (
 from hvit_cli.pretraining.region_card import region_card
 from hvit_cli.pretraining.region_network import RegionBackbone
 from hvit_cli.pretraining.region_source import RegionSource
+from hvit_cli.settings.seal import sealed
 from hvit_cli.storage.atomic import whole_file, write_text
 from hvit_cli.storage.recipe import Recipe
 
@@ -83,7 +84,7 @@ def write_region_folder(
     write_text(out / RECIPE_FILE, _json_text(recipe))
     card = region_card(backbone, source, origin, recipe=recipe, records=records, notes=notes)
     write_text(out / CARD_FILE, card)
-    write_text(out / DESCRIPTION_FILE, _json_text(description))
+    write_text(out / DESCRIPTION_FILE, _json_text(sealed(description, out, (WEIGHTS_FILE,))))
 
 
 def _json_text(value: object) -> str:

@@ -4,12 +4,11 @@
     encoder.safetensors     the patch encoder's weights (absent where a hub name identifies it)
     <member>.safetensors    one aggregator each: a fold, a seed, an attention kind
 
-`model.json` names the SHA-256 of every weight file, and reading verifies them.
+`model.json` names the SHA-256 of every weight file and carries its own; reading verifies them.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +25,7 @@ from hvit_cli.settings import (
     as_recipe,
     from_recipe,
 )
+from hvit_cli.settings.seal import SEAL, alteration, file_sha256, sealed
 from hvit_cli.storage.atomic import write_text
 
 SCHEMA = 1
@@ -125,8 +125,7 @@ class ModelFolder:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a whole file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return file_sha256(path)
 
 
 def write_model(model: ModelFolder) -> None:
@@ -154,7 +153,8 @@ def write_model(model: ModelFolder) -> None:
         "training": model.training,
     }
     write_text(
-        model.path / MODEL_FILE, json.dumps(description, indent=2, ensure_ascii=False) + "\n"
+        model.path / MODEL_FILE,
+        json.dumps(sealed(description), indent=2, ensure_ascii=False) + "\n",
     )
 
 
@@ -177,7 +177,13 @@ def read_model(path: Path) -> ModelFolder:
             hint="the folder that hvit train wrote",
         )
     try:
-        model = _model(folder, json.loads(file.read_text(encoding="utf-8")))
+        description = json.loads(file.read_text(encoding="utf-8"))
+        if alteration(description) is not None:
+            raise ModelError(
+                "it is not what was written (checksum)",
+                hint=f"an undamaged copy; or without its entry {SEAL}, if you changed it yourself",
+            )
+        model = _model(folder, description)
     except HvitError as error:
         raise ModelError(f"the model's description is not valid: {error}", where=file) from error
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from hvit_cli.errors import LabelError, ModelError
 from hvit_cli.models.local_encoder import DESCRIPTION_FILE, PRETRAINING_SLIDES
+from hvit_cli.settings.seal import alteration
 from hvit_cli.training.problems import problem
 
 
@@ -67,6 +68,8 @@ def _listed(file: Path) -> set[str]:
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
         slides = description.get(PRETRAINING_SLIDES, [])
+        if alteration(description) is not None:
+            raise ValueError("not what was written (checksum)")
         if not all(isinstance(slide, str) for slide in slides):
             raise TypeError(f"{PRETRAINING_SLIDES} holds something that is no text")
         return set(slides)
