@@ -3,14 +3,21 @@
 For slides on a slow or shared disk, or in a format that decodes slowly. Pixels are stored as
 they are read (196 KB a patch), so that runs with and without a cache learn from the same
 patches. What a slide refuses to give is marked and refused by the cache as well.
+
+A cache is too large to be read through before it is used: each patch has a checksum of its own,
+which is compared whenever it is read. One that is not what was written is read from its slide.
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import shutil
+import threading
+import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -29,8 +36,12 @@ SCHEMA = 1
 # Raised when the same settings begin to give other pixels.
 METHOD = 1
 
+_LOG = logging.getLogger(__name__)
+
 Rgb = npt.NDArray[np.uint8]
 _BLOCK = 64
+_CRC = "crc32"
+_AS_FOUND = ReadingSettings()
 _GB = 1e9
 
 
@@ -95,30 +106,72 @@ def build_cache(
         RecipeError: A file was made with other settings or from another slide.
         StorageError: The disk has no room for what is missing.
     """
+    remarks = missing_files(pool, folder, overwrite=overwrite)
+    for number, (slide, remark) in enumerate(zip(pool.slides, remarks, strict=True), start=1):
+        found = (
+            _reused(slide, folder)
+            if remark is None
+            else cache_slide(slide, pool.patch_px, folder, reading, remark)
+        )
+        yield replace(found, number=number, total=len(pool.slides))
+
+
+def missing_files(pool: PatchPool, folder: Path, *, overwrite: bool = False) -> list[str | None]:
+    """Which slides' files must be made, and why; checked before any is.
+
+    Returns:
+        For each slide None where its file is there, "" where it never was, and else why it is
+        made again.
+
+    Raises:
+        RecipeError: A file was made with other settings or from another slide.
+        StorageError: The disk has no room for what is missing.
+    """
     remarks = [_missing(pool, slide, folder, overwrite) for slide in pool.slides]
     missing = [s for s, remark in zip(pool.slides, remarks, strict=True) if remark is not None]
     _require_room(folder, missing, pool.patch_px)
-    reader = SlidePatches(pool, reading)
+    return remarks
+
+
+def cache_slide(
+    slide: PoolSlide, patch_px: int, folder: Path, reading: ReadingSettings, remark: str = ""
+) -> CachedSlide:
+    """Copies the patches of one slide into its file.
+
+    Args:
+        slide: The slide.
+        patch_px: Side of the patches.
+        folder: The cache's folder.
+        reading: How the slide was opened when its patches were found.
+        remark: Why the file is made again.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
+    alone = PatchPool(slides=(slide,), patch_px=patch_px)
+    reader = SlidePatches(alone, reading)
     try:
-        for number, (slide, remark) in enumerate(zip(pool.slides, remarks, strict=True)):
-            unreadable = 0
-            if remark is not None:
-                refused = _write(pool, number, folder, reader)
-                unreadable = len(refused)
-                remark = "; ".join(filter(None, [remark, *refused[:1]]))
-            yield CachedSlide(
-                number=number + 1,
-                total=len(pool.slides),
-                slide_id=slide.slide_id,
-                path=cache_file(folder, slide),
-                status="reused" if remark is None else "made",
-                patches=len(slide.origin_level0),
-                unreadable=unreadable,
-                remark=remark or "",
-            )
-            reader.close()
+        refused = _write(alone, 0, folder, reader)
     finally:
         reader.close()
+    return replace(
+        _reused(slide, folder),
+        status="made",
+        unreadable=len(refused),
+        remark="; ".join(filter(None, [remark, *refused[:1]])),
+    )
+
+
+def _reused(slide: PoolSlide, folder: Path) -> CachedSlide:
+    return CachedSlide(
+        number=1,
+        total=1,
+        slide_id=slide.slide_id,
+        path=cache_file(folder, slide),
+        status="reused",
+        patches=len(slide.origin_level0),
+        unreadable=0,
+    )
 
 
 class CachedPatches:
@@ -127,6 +180,7 @@ class CachedPatches:
     Args:
         pool: The patches.
         folder: The cache, complete.
+        reading: How the slides were opened when their patches were found.
 
     Raises:
         StorageError: A slide's file is missing.
@@ -134,9 +188,13 @@ class CachedPatches:
         RecipeError: One was made with other settings or from another slide.
     """
 
-    def __init__(self, pool: PatchPool, folder: Path) -> None:
+    def __init__(self, pool: PatchPool, folder: Path, reading: ReadingSettings = _AS_FOUND) -> None:
         self.pool = pool
+        self._folder = folder
         self._files = [_mapped(pool, slide, cache_file(folder, slide)) for slide in pool.slides]
+        self._slides = SlidePatches(pool, reading)
+        self._altered: set[int] = set()
+        self._lock = threading.Lock()
 
     def read(self, patch: int) -> Rgb:
         """See `PatchReader.read`."""
@@ -147,11 +205,32 @@ class CachedPatches:
                 "pixels could not be decoded when the cache was made",
                 where=self.pool.slides[number].path,
             )
-        return np.array(arrays["pixels"][inside])
+        pixels = np.array(arrays["pixels"][inside])
+        # Files from before checksums of patches were written have none.
+        if _CRC not in arrays or zlib.crc32(pixels) == arrays[_CRC][inside]:
+            return pixels
+        self._give_up(number)
+        return self._slides.read(patch)
 
     def close(self) -> None:
         """Lets go of the memory maps."""
         self._files = []
+        self._slides.close()
+
+    def _give_up(self, number: int) -> None:
+        """Removes the file of a slide, so that the next run makes it again; says so once."""
+        with self._lock:
+            if number in self._altered:
+                return
+            self._altered.add(number)
+        path = cache_file(self._folder, self.pool.slides[number])
+        _LOG.warning(
+            "%s: pixels are not what was written (checksum): they are read from the slide, and "
+            "the next run makes this file again",
+            path,
+        )
+        with suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _missing(pool: PatchPool, slide: PoolSlide, folder: Path, overwrite: bool) -> str | None:
@@ -162,13 +241,13 @@ def _missing(pool: PatchPool, slide: PoolSlide, folder: Path, overwrite: bool) -
     try:
         _mapped(pool, slide, path)
     except DamagedFileError as error:
-        return f"made again, because {error.what}"
+        return f"{path.name} made again, because {error.what}"
     return None
 
 
 def _mapped(pool: PatchPool, slide: PoolSlide, path: Path) -> Arrays:
     """The arrays of a slide's file, mapped."""
-    arrays, attributes = map_arrays(path, KIND, SCHEMA)
+    arrays, attributes = map_arrays(path, KIND, SCHEMA, unread=("pixels",))
     try:
         recipe = json.loads(attributes["recipe"])
     except (KeyError, ValueError) as error:
@@ -187,6 +266,7 @@ def _write(pool: PatchPool, number: int, folder: Path, reader: SlidePatches) -> 
     slide, first = pool.slides[number], int(pool.first[number])
     count, px = len(slide.origin_level0), pool.patch_px
     readable = np.ones(count, np.bool_)
+    crc32 = np.zeros(count, np.uint32)
     refused: list[str] = []
 
     def blocks() -> Iterator[Rgb]:
@@ -198,6 +278,7 @@ def _write(pool: PatchPool, number: int, folder: Path, reader: SlidePatches) -> 
                 except SlideError as error:
                     readable[start + inside] = False
                     refused.append(error.what)
+                crc32[start + inside] = zlib.crc32(block[inside])
             yield block
 
     write_arrays(
@@ -205,8 +286,9 @@ def _write(pool: PatchPool, number: int, folder: Path, reader: SlidePatches) -> 
         {
             "pixels": Blocks((count, px, px, 3), np.uint8, blocks()),
             "origin_level0": slide.origin_level0,
-            # Filled in while the pixels before it are written.
+            # Filled in while the pixels before them are written.
             "readable": readable,
+            _CRC: crc32,
         },
         {
             "kind": KIND,

@@ -91,7 +91,7 @@ def patch_job(request: PatchJobRequest, workers: Workers = ALONE) -> Pretraining
     pool, settings = request.pool, request.settings
     cached = request.cache is not None
     reader = (
-        CachedPatches(pool, request.cache)
+        CachedPatches(pool, request.cache, request.reading)
         if request.cache is not None
         else SlidePatches(pool, request.reading)
     )

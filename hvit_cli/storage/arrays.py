@@ -10,7 +10,7 @@ are read without. The attribute `complete` is written last.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -86,23 +86,25 @@ def _write_blocks(file: h5py.File, name: str, array: Blocks) -> h5py.Dataset:
     return dataset
 
 
-def map_arrays(path: Path, kind: str, schema: int) -> tuple[Arrays, dict[str, Any]]:
-    """Opens a file that `write_arrays` wrote without reading it: its arrays are memory maps.
+def map_arrays(
+    path: Path, kind: str, schema: int, *, unread: Collection[str]
+) -> tuple[Arrays, dict[str, Any]]:
+    """Opens a file that `write_arrays` wrote; arrays too large to read are memory maps.
 
-    The header and the file's length are checked; the checksums are not, for that would read
-    everything.
+    The header and the file's length are checked, and the checksums of what is read.
 
     Args:
         path: The file.
         kind: The value its attribute `kind` must have.
         schema: The value its attribute `schema` must have.
+        unread: Names of arrays that are mapped, read-only, their checksums not checked.
 
     Returns:
-        The arrays by name, read-only, and the file's attributes as Python values.
+        The arrays by name, and the file's attributes as Python values.
 
     Raises:
         StorageError: There is no such file.
-        DamagedFileError: The file is truncated, of another kind or schema.
+        DamagedFileError: The file is truncated, altered, of another kind or schema.
     """
     if not path.is_file():
         raise StorageError("no such file", where=path)
@@ -113,6 +115,9 @@ def map_arrays(path: Path, kind: str, schema: int) -> tuple[Arrays, dict[str, An
             _require_header(path, attributes, kind, schema)
             _require_unaltered(path, file, attributes.pop(_CHECKSUM, None))
             for name, dataset in file.items():
+                if name not in unread:
+                    arrays[name] = _verified(path, name, dataset)
+                    continue
                 offset = dataset.id.get_offset()
                 if not dataset.size:
                     arrays[name] = dataset[()]
@@ -151,14 +156,7 @@ def read_arrays(path: Path, kind: str, schema: int) -> tuple[Arrays, dict[str, A
             _require_header(path, attributes, kind, schema)
             _require_unaltered(path, file, attributes.pop(_CHECKSUM, None))
             for name, dataset in file.items():
-                if not isinstance(dataset, h5py.Dataset):
-                    raise DamagedFileError("unexpected group", where=path, found=name)
-                array = dataset[()]
-                if _checksum(array) != dataset.attrs.get("sha256"):
-                    raise DamagedFileError(
-                        "an array is not what was written (checksum)", where=path, found=name
-                    )
-                arrays[name] = array
+                arrays[name] = _verified(path, name, dataset)
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         # h5py reports damaged files with any of these.
         raise DamagedFileError(
@@ -186,6 +184,28 @@ def require_arrays(
                 found=f"{array.dtype} of {array.ndim} dimensions",
                 wanted=f"{np.dtype(dtype)} of {rank}",
             )
+
+
+def _verified(path: Path, name: str, dataset: object) -> npt.NDArray[Any]:
+    """An array that is what was written."""
+    if not isinstance(dataset, h5py.Dataset):
+        raise DamagedFileError("unexpected group", where=path, found=name)
+    # Its form stands in the file, and may be anything: no memory is asked for that the file
+    # could not fill. What hvit writes is not compressed.
+    size = path.stat().st_size
+    if dataset.nbytes > size:
+        raise DamagedFileError(
+            "an array would be larger than its file",
+            where=path,
+            found=f"{name} of {dataset.nbytes} bytes",
+            wanted=f"at most {size}",
+        )
+    array: npt.NDArray[Any] = dataset[()]
+    if _checksum(array) != dataset.attrs.get("sha256"):
+        raise DamagedFileError(
+            "an array is not what was written (checksum)", where=path, found=name
+        )
+    return array
 
 
 def _require_header(path: Path, attributes: dict[str, Any], kind: str, schema: int) -> None:

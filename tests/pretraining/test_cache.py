@@ -101,7 +101,7 @@ def test_a_truncated_file_is_refused_and_made_again(write_pool: WritePool, tmp_p
     with pytest.raises(DamagedFileError):
         CachedPatches(pool, tmp_path / "c")
     (record,) = build_cache(pool, tmp_path / "c", READING)
-    assert (record.status, record.remark.split(",")[0]) == ("made", "made again")
+    assert (record.status, record.remark.split(",")[0]) == ("made", "s0.h5 made again")
 
 
 def test_a_file_that_was_never_finished_is_refused(write_pool: WritePool, tmp_path: Path) -> None:
@@ -145,4 +145,41 @@ def test_what_the_slide_refuses_the_cache_refuses_too(
     cache.read(3)
     with pytest.raises(PixelError, match="when the cache was made"):
         cache.read(4)
+    cache.close()
+
+
+def test_a_flipped_pixel_is_read_from_its_slide_and_its_file_made_again(
+    write_pool: WritePool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    pool = write_pool((6, 4))
+    list(build_cache(pool, tmp_path / "c", READING))
+    path = tmp_path / "c" / "s0.h5"
+    whole = path.read_bytes()
+    with h5py.File(path, "r+") as file:
+        pixels = file["pixels"]
+        pixels[3, 5, 7, 1] ^= 16
+    slides, cache = SlidePatches(pool, READING), CachedPatches(pool, tmp_path / "c", READING)
+    for _ in range(2):
+        for patch in range(len(pool)):
+            assert np.array_equal(cache.read(patch), slides.read(patch))
+    cache.close()
+    slides.close()
+    (said,) = caplog.messages
+    assert said.startswith(f"{path}: pixels are not what was written (checksum)")
+    again = list(build_cache(pool, tmp_path / "c", READING))
+    assert [record.status for record in again] == ["made", "reused"]
+    assert path.read_bytes() == whole
+
+
+def test_a_cache_without_checksums_of_its_patches_is_read_as_it_is(
+    write_pool: WritePool, tmp_path: Path
+) -> None:
+    pool = write_pool((6,))
+    list(build_cache(pool, tmp_path / "c", READING))
+    path = tmp_path / "c" / "s0.h5"
+    with h5py.File(path, "r+") as file:
+        del file["crc32"], file.attrs["checksum"]
+    slides, cache = SlidePatches(pool, READING), CachedPatches(pool, tmp_path / "c", READING)
+    assert np.array_equal(cache.read(2), slides.read(2))
+    slides.close()
     cache.close()
