@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import struct
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -29,6 +30,21 @@ _CENTIMETRE = 3
 _UM_PER_CM = 10_000.0
 
 
+@dataclass(frozen=True, kw_only=True)
+class TiledLevel:
+    """One level of a pyramid, as it is stored.
+
+    Attributes:
+        size_px: (width, height).
+        is_picture: RGB as JPEG, or else one channel deflated.
+        tiles: Every tile, compressed, row by row.
+    """
+
+    size_px: tuple[int, int]
+    is_picture: bool
+    tiles: Iterable[bytes]
+
+
 def write_picture(
     path: Path, levels: Sequence[Raster], *, spacing_um: float, quality: int, tile_px: int = 512
 ) -> None:
@@ -44,21 +60,26 @@ def write_picture(
     Raises:
         StorageError: The file cannot be written.
     """
+    _write(path, levels, spacing_um, tile_px, lambda tile: jpeg_tile(tile, quality))
 
-    def encode(tile: Raster) -> bytes:
-        done, data = cv2.imencode(
-            ".jpg",
-            cv2.cvtColor(tile, cv2.COLOR_RGB2BGR),
-            [
-                *(cv2.IMWRITE_JPEG_QUALITY, quality),
-                *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
-            ],
-        )
-        if not done:
-            raise StorageError("a tile could not be compressed", where=path)
-        return data.tobytes()
 
-    _write(path, levels, spacing_um=spacing_um, tile_px=tile_px, encode=encode)
+def jpeg_tile(tile: Raster, quality: int) -> bytes:
+    """(tile_px, tile_px, 3) RGB as a JPEG file of its own, tables and all.
+
+    Raises:
+        StorageError: It cannot be compressed.
+    """
+    done, data = cv2.imencode(
+        ".jpg",
+        cv2.cvtColor(tile, cv2.COLOR_RGB2BGR),
+        [
+            *(cv2.IMWRITE_JPEG_QUALITY, quality),
+            *(cv2.IMWRITE_JPEG_SAMPLING_FACTOR, cv2.IMWRITE_JPEG_SAMPLING_FACTOR_420),
+        ],
+    )
+    if not done:
+        raise StorageError("a tile could not be compressed", found=f"{tile.shape}")
+    return data.tobytes()
 
 
 def write_mask(
@@ -69,34 +90,64 @@ def write_mask(
     Raises:
         StorageError: The file cannot be written.
     """
-    _write(
-        path,
-        levels,
-        spacing_um=spacing_um,
-        tile_px=tile_px,
-        encode=lambda tile: zlib.compress(tile.tobytes(), 6),
-    )
+    _write(path, levels, spacing_um, tile_px, lambda tile: zlib.compress(tile.tobytes(), 6))
 
 
 def _write(
     path: Path,
     levels: Sequence[Raster],
-    *,
     spacing_um: float,
     tile_px: int,
     encode: Callable[[Raster], bytes],
 ) -> None:
+    stored = [
+        TiledLevel(
+            size_px=(level.shape[1], level.shape[0]),
+            is_picture=level.ndim == 3,
+            tiles=map(encode, _tiles(level, tile_px)),
+        )
+        for level in levels
+    ]
+    write_levels(path, stored, spacing_um=spacing_um, tile_px=tile_px)
+
+
+def write_levels(
+    path: Path,
+    levels: Sequence[TiledLevel],
+    *,
+    spacing_um: float,
+    tile_px: int,
+    share_tiles: bool = False,
+) -> None:
+    """Writes levels, finest first, whose tiles are compressed already.
+
+    Args:
+        path: The file, replaced whole or not at all.
+        levels: Sizes and tiles.
+        spacing_um: Micrometres per pixel of the finest level.
+        tile_px: Side of a tile, a multiple of 16.
+        share_tiles: Store equal tiles once, all places pointing there: a slide of any size
+            takes the room of its different tiles.
+
+    Raises:
+        StorageError: The file cannot be written.
+    """
     with whole_file(path) as temporary, temporary.open("wb") as file:
         file.write(struct.pack("<2sHI", b"II", 42, 0))
         pointer_at = 4
+        place: dict[bytes, int] = {}
         for index, level in enumerate(levels):
             offsets, counts = [], []
-            for tile in _tiles(level, tile_px):
-                data = encode(tile)
-                offsets.append(file.tell())
+            for data in level.tiles:
+                at = place.get(data)
+                if at is None:
+                    at = file.tell()
+                    file.write(data + b"\0" * (len(data) % 2))
+                    if share_tiles:
+                        place[data] = at
+                offsets.append(at)
                 counts.append(len(data))
-                file.write(data + b"\0" * (len(data) % 2))
-            level_spacing_um = spacing_um * levels[0].shape[1] / level.shape[1]
+            level_spacing_um = spacing_um * levels[0].size_px[0] / level.size_px[0]
             entries = _entries(level, index, level_spacing_um, tile_px, offsets, counts)
             start = file.tell()
             directory, next_pointer = _directory(entries, start)
@@ -125,7 +176,7 @@ Entry = tuple[int, int, list[int]]
 
 
 def _entries(
-    level: Raster,
+    level: TiledLevel,
     index: int,
     spacing_um: float,
     tile_px: int,
@@ -133,8 +184,7 @@ def _entries(
     counts: list[int],
 ) -> list[Entry]:
     """(tag, type, values) of one level, by ascending tag as TIFF asks."""
-    rows, columns = level.shape[:2]
-    picture = level.ndim == 3
+    (columns, rows), picture = level.size_px, level.is_picture
     # A rational of two 32-bit integers; this denominator keeps eight digits of the spacing.
     resolution = [round(_UM_PER_CM / spacing_um * 100_000), 100_000]
     entries: list[Entry] = [
