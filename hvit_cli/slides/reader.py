@@ -153,6 +153,12 @@ class Slide:
     def __reduce__(self) -> tuple[Any, ...]:
         return (self._reopen, ())
 
+    def twin(self) -> Self:
+        """The same slide for another thread: it opens the file anew at its first read."""
+        twin = object.__new__(type(self))
+        twin.__dict__.update(self.__dict__, _decoder=None, _inherited=[], _opened_by=os.getpid())
+        return twin
+
     def close(self) -> None:
         """Releases the file; reading opens it again."""
         if self._decoder is not None:
