@@ -180,11 +180,12 @@ GIVEN_A_PATH = {
     "heatmaps/overlay.py": "write_overlay",
     "tissue/mask.py": "write_mask",
 }
-# Nothing that a reader takes for a result: logs that grow by whole lines, claims that exist or
+# Nothing that a reader takes for a result: logs and rows that grow by whole, claims that exist or
 # not, trials of a folder in a folder of their own, pictures in memory, and `whole_file` itself.
 NO_RESULTS = {
     "storage/atomic.py",
     "storage/lines.py",
+    "storage/partial.py",
     "engine/claims.py",
     "health/folder.py",
     "health/decoders.py",

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,8 @@ from hvit_cli.models.local_encoder import DESCRIPTION_FILE, PRETRAINING_SLIDES
 from hvit_cli.settings import Attention
 from hvit_cli.slides.geometry import ReadingPlan
 from hvit_cli.slides.reader import Slide
+from hvit_cli.steps.saved_rows import SavedRows
+from hvit_cli.steps.watch import Watch, unwatched
 from hvit_cli.storage.atomic import write_text
 from hvit_cli.storage.features import SlideFeatures, read_features, write_features
 from hvit_cli.storage.recipe import Recipe, recipe8, recipe_of, require_same_recipe
@@ -27,6 +30,9 @@ from hvit_cli.storage.work import WorkFolder
 METHOD = 1
 
 Pixels = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.float16]
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -65,11 +71,48 @@ class Embedder:
             inputs=tiles.recipe["inputs"],
         )
 
+    def wanted(self, tiles: TileFile) -> npt.NDArray[np.bool_]:
+        """(M, K) which patches of a slide are embedded."""
+        fraction = tiles.regions.tissue_fraction
+        if self.attention == "masked":
+            return fraction > tiles.background_below
+        return np.ones(fraction.shape, bool)
+
+    def features(self, patches: Iterable[Pixels]) -> Iterator[Rows]:
+        """Embeds patches.
+
+        Features are rounded to float16 here, so that a score from memory equals one from a file.
+
+        Args:
+            patches: Some patches at a time, (n, patch, patch, 3).
+
+        Yields:
+            (n, D) features in the same order, grouped in another way.
+        """
+        for batch in batches(patches, self.batch_size):
+            yield np.asarray(self.encoder.embed(batch), np.float16)
+
 
 def make_features(
-    slide: Slide, tiles: TileFile, embedder: Embedder, work: WorkFolder, *, overwrite: bool
+    slide: Slide,
+    tiles: TileFile,
+    embedder: Embedder,
+    work: WorkFolder,
+    *,
+    overwrite: bool,
+    watch: Watch = unwatched,
 ) -> tuple[SlideFeatures, str]:
     """Embeds one slide's patches, or reads the file that already holds them.
+
+    What a killed run has embedded of a large slide is not embedded again.
+
+    Args:
+        slide: The open slide.
+        tiles: Its regions.
+        embedder: Embeds them.
+        work: Where features lie.
+        overwrite: Make them again that exist with another recipe.
+        watch: Told how far the slide is.
 
     Returns:
         The features, and a remark: "reused", "" or why an existing file was made again.
@@ -79,6 +122,7 @@ def make_features(
         PixelError: A patch cannot be decoded.
     """
     recipe, path = embedder.recipe(tiles), features_path(tiles, embedder, work)
+    saved = SavedRows(path, recipe, embedder.wanted(tiles), embedder.encoder)
     remark = ""
     if path.exists() and not overwrite:
         try:
@@ -88,11 +132,13 @@ def make_features(
         else:
             require_same_recipe(path, found.recipe, recipe)
             if found.patches == "all" or embedder.attention == "masked":
+                saved.remove()
                 return found, "reused"
             remark = "made again, because the file held only patches with tissue"
-    features = embed_slide(slide, tiles, embedder, recipe)
+    features = embed_slide(slide, tiles, embedder, recipe, saved=saved, watch=watch)
     _record_pretraining(path.parent, embedder.encoder)
     write_features(path, features)
+    saved.remove()
     return features, remark
 
 
@@ -110,33 +156,52 @@ def _record_pretraining(folder: Path, encoder: PatchEncoder) -> None:
         write_text(file, json.dumps({PRETRAINING_SLIDES: list(slides)}, indent=2) + "\n")
 
 
-def embed_slide(slide: Slide, tiles: TileFile, embedder: Embedder, recipe: Recipe) -> SlideFeatures:
+def embed_slide(
+    slide: Slide,
+    tiles: TileFile,
+    embedder: Embedder,
+    recipe: Recipe,
+    *,
+    saved: SavedRows | None = None,
+    watch: Watch = unwatched,
+) -> SlideFeatures:
     """Reads and embeds the patches of one slide.
 
-    Background patches are neither read nor embedded under masked attention. Features are
-    rounded to float16 here, so that a score from memory equals one from the file.
+    Background patches are neither read nor embedded under masked attention.
+
+    Args:
+        slide: The open slide.
+        tiles: Its regions.
+        embedder: Embeds them.
+        recipe: What decides the features.
+        saved: What was embedded before, and is kept for a run after this one.
+        watch: Told how far the slide is.
     """
     regions = tiles.regions
-    fraction = regions.tissue_fraction
-    wanted = (
-        fraction > tiles.background_below
-        if embedder.attention == "masked"
-        else np.ones(fraction.shape, bool)
-    )
+    wanted = embedder.wanted(tiles)
     region_index, patch_index = np.nonzero(wanted)
-    encoder = embedder.encoder
-    embedded = [
-        np.asarray(encoder.embed(batch), np.float16)
-        for batch in batches(read_regions(slide, tiles, wanted), embedder.batch_size)
-    ]
-    width = encoder.spec.width
+    encoder, total = embedder.encoder, len(patch_index)
+    embedded = [np.zeros((0, encoder.spec.width), np.float16)]
+    if saved is not None:
+        embedded.append(saved.read())
+    done = len(embedded[-1])
+    if done:
+        _LOG.info("%s: goes on after %d of %d patches", slide.slide_id, done, total)
+    left = wanted.copy()
+    left[region_index[:done], patch_index[:done]] = False
+    parts = embedder.features(read_regions(slide, tiles, left))
+    watch(slide.slide_id, done, total)
+    for part in parts if saved is None else saved.saving(parts):
+        embedded.append(part)
+        done += len(part)
+        watch(slide.slide_id, done, total)
     return SlideFeatures(
         slide_id=slide.slide_id,
-        features=np.concatenate(embedded) if embedded else np.zeros((0, width), np.float16),
+        features=np.concatenate(embedded),
         coords=regions.patch_xy_level0[wanted],
         region_index=region_index.astype(np.int64),
         patch_index=patch_index.astype(np.int64),
-        tissue_fraction=fraction[wanted],
+        tissue_fraction=regions.tissue_fraction[wanted],
         region_xy_level0=regions.xy_level0,
         region_tissue_fraction=regions.region_tissue_fraction,
         patches="tissue" if embedder.attention == "masked" else "all",
@@ -200,7 +265,7 @@ def read_regions(slide: Slide, tiles: TileFile, wanted: npt.NDArray[np.bool_]) -
             yield ahead.result()
 
 
-def batches(regions: Iterator[Pixels], batch_size: int) -> Iterator[Pixels]:
+def batches(regions: Iterable[Pixels], batch_size: int) -> Iterator[Pixels]:
     """Regroups patches into batches of one size; the last may be smaller."""
     waiting: list[Pixels] = []
     for patches in regions:

@@ -14,6 +14,7 @@ from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.embed import Embedder, features_path, make_features
 from hvit_cli.steps.tile import make_tiles
+from hvit_cli.steps.watch import Watch, unwatched
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.status import Status, StatusRow
 from hvit_cli.storage.work import WorkFolder
@@ -66,6 +67,7 @@ class SlidePreparer:
         embedder: The patch encoder.
         overwrite: Make products again that exist with other settings.
         shift_patches: Moves every grid of regions left and up, (x, y) in patches.
+        watch: Told how far each slide is.
     """
 
     work: WorkFolder
@@ -75,6 +77,7 @@ class SlidePreparer:
     embedder: Embedder
     overwrite: bool = False
     shift_patches: tuple[float, float] = (0.0, 0.0)
+    watch: Watch = unwatched
 
     def features(self, entry: SlideEntry) -> Prepared:
         """Finds or makes one slide's features.
@@ -107,7 +110,12 @@ class SlidePreparer:
                     tissue_mm2=mask.tissue_mm2 if mask else None,
                 )
             features, remark = make_features(
-                slide, found.tiles, self.embedder, self.work, overwrite=self.overwrite
+                slide,
+                found.tiles,
+                self.embedder,
+                self.work,
+                overwrite=self.overwrite,
+                watch=self.watch,
             )
             file = features_path(found.tiles, self.embedder, self.work)
             return Prepared(status="done", features=features, remark=remark, file=file)

@@ -73,6 +73,7 @@ class ColourEncoder:
     normalisation_text: str = '{"mean":[0,0,0],"std":[1,1,1]}'
     precision: str = "float32"
     network: None = None
+    device: torch.device = field(default_factory=lambda: torch.device("cpu"))
 
     def input_recipe(self) -> dict[str, Any]:
         return {}
