@@ -19,6 +19,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from hvit_cli.cli.commands import NOT_A_DEVICE as NOT_A_DEVICE
+from hvit_cli.cli.patch_bars import PatchBars
 
 if TYPE_CHECKING:
     from hvit_cli.engine.run import SlideRecord
@@ -83,7 +84,11 @@ def say_json(value: Any) -> None:
 
 
 def follow(
-    records: Iterable[SlideRecord[T]], stage: str, *, with_products: bool = True
+    records: Iterable[SlideRecord[T]],
+    stage: str,
+    *,
+    with_products: bool = True,
+    bars: PatchBars | None = None,
 ) -> list[SlideRecord[T]]:
     """Shows each slide as it is done and returns all records.
 
@@ -93,6 +98,7 @@ def follow(
         records: The records of a run.
         stage: Its name.
         with_products: Whether what was made is kept until the end, too much for many slides.
+        bars: Shows how far each slide is.
 
     Raises:
         SlideError: The run was over a single slide, and it failed.
@@ -101,13 +107,15 @@ def follow(
 
     if not with_products:
         records = (replace(record, product=None) for record in records)
-    done = _followed(records, stage)
+    done = _followed(records, stage, bars or PatchBars())
     if len(done) == 1 and done[0].row.status == "failed":
         raise SlideError(done[0].row.reason)
     return done
 
 
-def _followed(records: Iterable[SlideRecord[T]], stage: str) -> list[SlideRecord[T]]:
+def _followed(
+    records: Iterable[SlideRecord[T]], stage: str, bars: PatchBars
+) -> list[SlideRecord[T]]:
     console = _stderr()
     if not console.is_terminal:
         return [_said(record) for record in records]
@@ -121,7 +129,9 @@ def _followed(records: Iterable[SlideRecord[T]], stage: str) -> list[SlideRecord
     done = []
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(stage, total=None, slide="")
+        bars.show_on(progress)
         for record in records:
+            bars.end(record.row.slide_id)
             progress.update(
                 task, total=record.total, completed=record.number, slide=escape(record.row.slide_id)
             )

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from hvit_cli.cli import console, options
+from hvit_cli.cli.patch_bars import PatchBars
 from hvit_cli.settings import (
     EmbeddingSettings,
     ReadingSettings,
@@ -109,6 +110,7 @@ def embed(
         )
         say_forecast(told, as_json)
         return
+    bars = PatchBars()
     records = console.follow(
         run(
             slides,
@@ -144,9 +146,11 @@ def embed(
                 gpus=gpus,
                 worker_timeout=worker_timeout,
             ),
+            watch=bars.watch,
         ),
         "embed",
         with_products=False,
+        bars=bars,
     )
     if as_json:
         console.say_json([record.row for record in records])

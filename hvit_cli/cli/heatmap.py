@@ -8,6 +8,7 @@ from typing import Annotated, cast, get_args
 import typer
 
 from hvit_cli.cli import console, options
+from hvit_cli.cli.patch_bars import PatchBars
 from hvit_cli.settings import (
     EmbeddingSettings,
     FigureKind,
@@ -285,6 +286,7 @@ def heatmap(
         )
         say_forecast(told, as_json)
         return
+    bars = PatchBars()
     records = console.follow(
         run(
             slides,
@@ -317,8 +319,10 @@ def heatmap(
                 gpus=gpus,
                 worker_timeout=worker_timeout,
             ),
+            watch=bars.watch,
         ),
         "heatmap",
+        bars=bars,
     )
     if as_json:
         console.say_json([{**vars(record.row), "heatmap": record.product} for record in records])

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from hvit_cli.cli import console, options
+from hvit_cli.cli.patch_bars import PatchBars
 from hvit_cli.settings import (
     EmbeddingSettings,
     ReadingSettings,
@@ -122,6 +123,7 @@ def predict(
         )
         say_forecast(told, as_json)
         return
+    bars = PatchBars()
     records = console.follow(
         run(
             slides,
@@ -150,8 +152,10 @@ def predict(
             ),
             cases=cases,
             case_table=case_table,
+            watch=bars.watch,
         ),
         "predict",
+        bars=bars,
     )
     predictions = [record.product for record in records if record.product is not None]
     if as_json:

@@ -23,6 +23,7 @@ from hvit_cli.engine.shards import shard_named
 from hvit_cli.engine.workers import InProcess, Workers
 from hvit_cli.settings.running import RunSettings
 from hvit_cli.slides.entry import SlideEntry
+from hvit_cli.steps.watch import Watch
 from hvit_cli.storage.plan import record_plan
 from hvit_cli.storage.status import StatusLog, StatusRow
 from hvit_cli.storage.work import WorkFolder
@@ -44,7 +45,10 @@ asks."""
 
 
 def run_job(
-    entries: Sequence[SlideEntry], job: SlideJob[T], running: RunSettings = ALONE
+    entries: Sequence[SlideEntry],
+    job: SlideJob[T],
+    running: RunSettings = ALONE,
+    watch: Watch | None = None,
 ) -> Iterator[SlideRecord[T]]:
     """Does a job on every slide and yields a record for each, in the order in which they end.
 
@@ -56,6 +60,8 @@ def run_job(
         entries: The slides.
         job: What is done to each.
         running: How the slides are spread, guarded and shared.
+        watch: Told now and then how far the slides are that are being done on this machine, by
+            whichever thread does them.
 
     Raises:
         HvitError: The job can be done on no slide.
@@ -65,7 +71,7 @@ def run_job(
     mine = shard.of(entries) if shard else list(entries)
     if not mine:
         return
-    run = _Run(mine, job, running, shard.name if shard else "main")
+    run = _Run(mine, job, running, shard.name if shard else "main", watch)
     try:
         yield from run.records()
     finally:
@@ -76,9 +82,14 @@ class _Run(Generic[T]):
     """The slides of one run: those to do, those that others have, and those that are told."""
 
     def __init__(
-        self, entries: Sequence[SlideEntry], job: SlideJob[T], running: RunSettings, name: str
+        self,
+        entries: Sequence[SlideEntry],
+        job: SlideJob[T],
+        running: RunSettings,
+        name: str,
+        watch: Watch | None,
     ) -> None:
-        self.entries, self.job, self.running = entries, job, running
+        self.entries, self.job, self.running, self.watch = entries, job, running, watch
         self.told = 0
         self.log = StatusLog(job.work.path, shard=name)
         self.elsewhere = Elsewhere(job.work.path, job.stage, self.log.path)
@@ -92,7 +103,7 @@ class _Run(Generic[T]):
         yield from self._told_at_once()
         if not self.queue:
             return
-        workers = self.workers = _workers(self.job, self.running, len(self.queue))
+        workers = self.workers = _workers(self.job, self.running, len(self.queue), self.watch)
         if self.running.claim and len(self.entries) > 1:
             folder = self.job.work.path / CLAIMS / self.job.stage
             self.claims = Claims(folder, self.running.claim_ttl)
@@ -205,7 +216,9 @@ def one_at_a_time(work: WorkFolder, table: str) -> AbstractContextManager[None]:
     return alone(work.path / CLAIMS / "tables", table)
 
 
-def _workers(job: SlideJob[T], running: RunSettings, slides: int) -> Workers[T]:
+def _workers(
+    job: SlideJob[T], running: RunSettings, slides: int, watch: Watch | None
+) -> Workers[T]:
     if running.engine == "ray":
         from hvit_cli.engine.ray_engine import RayWorkers
 
@@ -213,5 +226,11 @@ def _workers(job: SlideJob[T], running: RunSettings, slides: int) -> Workers[T]:
     count = min(running.jobs or default_jobs(slides), slides)
     # Only another process can be ended when it takes too long or too much.
     if count > 1 or running.timeout is not None or running.memory_limit is not None:
-        return Processes(job, count, timeout_s=running.timeout, memory_gib=running.memory_limit)
-    return InProcess(job)
+        return Processes(
+            job,
+            count,
+            timeout_s=running.timeout,
+            memory_gib=running.memory_limit,
+            watch=watch,
+        )
+    return InProcess(job, watch)

@@ -9,6 +9,7 @@ from typing import Any, ClassVar, Generic, TypeVar
 
 from hvit_cli.engine.attempt import Step
 from hvit_cli.slides.entry import SlideEntry
+from hvit_cli.steps.watch import Watch
 from hvit_cli.storage.work import WorkFolder
 
 T = TypeVar("T")
@@ -34,6 +35,13 @@ class SlideJob(ABC, Generic[T]):
         Raises:
             HvitError: The step can be done on no slide at all.
         """
+
+    def open_watched(self, watch: Watch) -> Step[T]:  # noqa: ARG002
+        """Opens the job for somebody who is told how far each slide is.
+
+        A job that tells nothing leaves this as it is.
+        """
+        return self.open()
 
     def light(self, product: T) -> T:
         """What of a product is sent to the process that asked; big arrays are in files."""

@@ -17,6 +17,7 @@ from hvit_cli.engine.limits import GIB, gpu_of_worker, resident_bytes, threads_p
 from hvit_cli.engine.worker import serve
 from hvit_cli.errors import HvitError, WorkerError
 from hvit_cli.slides.entry import SlideEntry
+from hvit_cli.steps.watch import Watch
 
 T = TypeVar("T")
 
@@ -35,6 +36,7 @@ class Processes(Generic[T]):
         count: Processes.
         timeout_s: Time after which a slide's process is killed and replaced.
         memory_gib: Memory above which it is.
+        watch: Told how far the slides are.
     """
 
     def __init__(
@@ -44,14 +46,15 @@ class Processes(Generic[T]):
         *,
         timeout_s: float | None = None,
         memory_gib: float | None = None,
+        watch: Watch | None = None,
     ) -> None:
         self.job = job
         self.timeout_s = timeout_s
         self.memory_gib = memory_gib
-        self._packed = pickle.dumps(job)
-        self._threads = threads_per_worker(count)
+        self.watch = watch
         self._deaths = 0
-        self._places = [_Place(self._packed, self._threads, number) for number in range(count)]
+        given = (pickle.dumps(job), threads_per_worker(count), watch is not None)
+        self._places = [_Place(given, number) for number in range(count)]
 
     def is_free(self) -> bool:
         """Whether a process has no slide."""
@@ -100,7 +103,8 @@ class Processes(Generic[T]):
                 yield from self._died(place)
                 return
             yield from self._heard(place, message)
-        elif place.entry is not None and place.started is not None:
+        # Also of one that has spoken: it may have much to say of how far it is.
+        if place.entry is not None and place.started is not None:
             yield from self._over_limit(place, place.entry, time.monotonic() - place.started)
 
     def _heard(self, place: _Place, message: tuple[Any, ...]) -> Iterator[Outcome[T]]:
@@ -117,6 +121,9 @@ class Processes(Generic[T]):
             raise error
         elif kind == "started":
             place.started, self._deaths = time.monotonic(), 0
+        elif kind == "at":
+            if self.watch is not None:
+                self.watch(*rest)
         else:
             place.entry = place.started = None
             yield rest[0]
@@ -165,12 +172,12 @@ class Processes(Generic[T]):
 class _Place:
     """One process after another, the slide it has, and the way to it."""
 
-    def __init__(self, packed_job: bytes, threads: int, number: int) -> None:
+    def __init__(self, given: tuple[bytes, int, bool], number: int) -> None:
         self.number = number
         self.starts = 0
         self.entry: SlideEntry | None = None
         self.started: float | None = None
-        self._job_and_threads = packed_job, threads
+        self._given = given
         self._start()
 
     def _start(self) -> None:
@@ -180,7 +187,7 @@ class _Place:
         self.connection, theirs = _SPAWN.Pipe()
         self.process = _SPAWN.Process(
             target=serve,
-            args=(theirs, *self._job_and_threads, gpu_of_worker(self.number)),
+            args=(theirs, *self._given, gpu_of_worker(self.number)),
             name=f"hvit-worker-{self.number}",
             daemon=True,
         )

@@ -9,6 +9,7 @@ import pickle
 import signal
 import sys
 import threading
+import time
 import traceback
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -18,6 +19,9 @@ from typing import Any
 from hvit_cli.engine.attempt import attempt
 from hvit_cli.engine.job import SlideJob
 from hvit_cli.errors import HvitError, WorkerError
+from hvit_cli.steps.watch import unwatched
+
+_TELL_EVERY_S = 0.5
 
 
 def thread_variables(threads: int) -> dict[str, str]:
@@ -26,11 +30,14 @@ def thread_variables(threads: int) -> dict[str, str]:
     return {**dict.fromkeys(names, str(threads)), "OPENCV_FOR_THREADS_NUM": "1"}
 
 
-def serve(connection: Connection, packed_job: bytes, threads: int, gpu: str | None) -> None:
+def serve(
+    connection: Connection, packed_job: bytes, threads: int, is_watched: bool, gpu: str | None
+) -> None:
     """Opens a job and does every slide that comes through the connection.
 
     Sends `("log", name, level, text)`, `("ready",)` or `("refused", error)`, and for each slide
-    `("started",)` and `("ended", outcome)`. Ends when the connection does, and at once when the
+    `("started",)`, `("at", slide_id, done, total)` now and then where it is watched, and
+    `("ended", outcome)`. Ends when the connection does, and at once when the
     process at its other end is gone.
 
     Args:
@@ -38,6 +45,7 @@ def serve(connection: Connection, packed_job: bytes, threads: int, gpu: str | No
         packed_job: The pickled `SlideJob`; as bytes, because unpickling it loads libraries that
             must know their number of threads first.
         threads: Threads that the libraries may use.
+        is_watched: Whether somebody wants to know how far slides are.
         gpu: The GPU to see; None for whatever there is.
     """
     # Ctrl-C goes to every process of a terminal; the one that hands out slides decides.
@@ -52,7 +60,7 @@ def serve(connection: Connection, packed_job: bytes, threads: int, gpu: str | No
     logger.setLevel(logging.INFO)
     try:
         job: SlideJob[Any] = pickle.loads(packed_job)
-        step = job.open()
+        step = job.open_watched(_Telling(connection).tell if is_watched else unwatched)
     except HvitError as error:
         connection.send(("refused", error))
         return
@@ -95,6 +103,20 @@ def _use_loaded_threads(threads: int) -> None:
         sys.modules["torch"].set_num_threads(threads)
     if "cv2" in sys.modules:
         sys.modules["cv2"].setNumThreads(1)
+
+
+class _Telling:
+    """Says how far a slide is, not more often than people can read."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._told = 0.0
+
+    def tell(self, slide_id: str, done: int, total: int) -> None:
+        now = time.monotonic()
+        if now - self._told >= _TELL_EVERY_S:
+            self._told = now
+            self.connection.send(("at", slide_id, done, total))
 
 
 class _Forwarding(logging.Handler):

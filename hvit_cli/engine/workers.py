@@ -7,6 +7,7 @@ from typing import Generic, Protocol, TypeVar
 from hvit_cli.engine.attempt import Outcome, attempt
 from hvit_cli.engine.job import SlideJob
 from hvit_cli.slides.entry import SlideEntry
+from hvit_cli.steps.watch import Watch, unwatched
 
 T = TypeVar("T")
 
@@ -36,14 +37,15 @@ class InProcess(Generic[T]):
 
     Args:
         job: What is done; opened at once.
+        watch: Told how far the slide is.
 
     Raises:
         HvitError: The job cannot be done on any slide.
     """
 
-    def __init__(self, job: SlideJob[T]) -> None:
+    def __init__(self, job: SlideJob[T], watch: Watch | None = None) -> None:
         self.job = job
-        self._step = job.open()
+        self._step = job.open_watched(watch or unwatched)
         self._entry: SlideEntry | None = None
 
     def is_free(self) -> bool:

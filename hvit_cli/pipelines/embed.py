@@ -29,6 +29,7 @@ from hvit_cli.steps.encoder import model_embedder, named_embedder
 from hvit_cli.steps.parts import slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.segment import tissue_files
+from hvit_cli.steps.watch import Watch, unwatched
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
@@ -55,6 +56,10 @@ class EmbedJob(SlideJob[Prepared]):
         Raises:
             HvitError: It is not named, or cannot be loaded.
         """
+        return self.open_watched(unwatched)
+
+    def open_watched(self, watch: Watch) -> Step[Prepared]:
+        """As `open`; `watch` is told how far each slide is."""
         preparer = SlidePreparer(
             work=self.work,
             reading=self.reading,
@@ -66,6 +71,7 @@ class EmbedJob(SlideJob[Prepared]):
                 else model_embedder(self.model, self.embedding)
             ),
             overwrite=self.overwrite,
+            watch=watch,
         )
 
         def step(entry: SlideEntry) -> tuple[StatusRow, Prepared]:
@@ -122,6 +128,7 @@ def embed(
     part: str | None = None,
     overwrite: bool = False,
     running: RunSettings = ALONE,
+    watch: Watch | None = None,
 ) -> Iterator[SlideRecord[Prepared]]:
     """Embeds the patches of slides, computing masks and regions where they are missing.
 
@@ -138,6 +145,7 @@ def embed(
         part: One part of it.
         overwrite: Make products again that exist with other settings.
         running: How the slides are spread over processes, guarded and shared.
+        watch: Told how far each slide is.
 
     Yields:
         A record per slide.
@@ -168,4 +176,4 @@ def embed(
         embedding=embedding,
         overwrite=overwrite,
     )
-    yield from run_job(entries, job, running)
+    yield from run_job(entries, job, running, watch)

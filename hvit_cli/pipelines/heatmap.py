@@ -35,6 +35,7 @@ from hvit_cli.steps.paint import Heatmap, HeatmapPainter
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.shifted import shifted_features
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
+from hvit_cli.steps.watch import Watch, unwatched
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
@@ -72,11 +73,15 @@ class HeatmapJob(SlideJob[Heatmap | None]):
         Raises:
             HvitError: They cannot be loaded, or do not have the map.
         """
+        return self.open_watched(unwatched)
+
+    def open_watched(self, watch: Watch) -> Step[Heatmap | None]:
+        """As `open`; `watch` is told how far each slide is."""
         features_of: Callable[[SlideEntry], Prepared] = stored_features
         encoder: PatchEncoder | None = None
         preparer: SlidePreparer | None = None
         if not self.is_stored:
-            preparer = self._preparer()
+            preparer = self._preparer(watch)
             encoder = preparer.embedder.encoder
             features_of = preparer.features
         if needs_pixels(self.settings) and encoder is not None:
@@ -104,7 +109,7 @@ class HeatmapJob(SlideJob[Heatmap | None]):
 
         return step
 
-    def _preparer(self) -> SlidePreparer:
+    def _preparer(self, watch: Watch) -> SlidePreparer:
         # Features of all patches serve both kinds of attention.
         widest = next((m for m in self.models if m.attention == "plain"), self.models[0])
         return SlidePreparer(
@@ -114,6 +119,7 @@ class HeatmapJob(SlideJob[Heatmap | None]):
             tiling=self.models[0].folder.tiling,
             embedder=model_embedder(widest, self.embedding),
             overwrite=self.overwrite,
+            watch=watch,
         )
 
 
@@ -133,6 +139,7 @@ def heatmap(
     exclude: Path | None = None,
     overwrite: bool = False,
     running: RunSettings = ALONE,
+    watch: Watch | None = None,
 ) -> Iterator[SlideRecord[Heatmap | None]]:
     """Draws slides one after another, computing what is missing and reusing what is there.
 
@@ -153,6 +160,7 @@ def heatmap(
         exclude: Table of slides to leave out.
         overwrite: Make masks, tiles and features again that exist with other settings.
         running: How the slides are spread over processes, guarded and shared.
+        watch: Told how far each slide is.
 
     Yields:
         A record per slide; its product is None where there is nothing to draw.
@@ -207,7 +215,7 @@ def heatmap(
         targets=targets,
         overwrite=overwrite,
     )
-    yield from run_job(entries, job, running)
+    yield from run_job(entries, job, running, watch)
 
 
 def _targets(

@@ -27,6 +27,7 @@ from hvit_cli.steps.grade import Grader
 from hvit_cli.steps.parts import refuse_trained_on, slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
+from hvit_cli.steps.watch import Watch, unwatched
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.journal import Journal
 from hvit_cli.storage.plan import record_exclusion
@@ -109,8 +110,12 @@ class PredictJob(SlideJob[Prediction]):
         Raises:
             HvitError: They cannot be loaded.
         """
+        return self.open_watched(unwatched)
+
+    def open_watched(self, watch: Watch) -> Step[Prediction]:
+        """As `open`; `watch` is told how far each slide is."""
         grader = Grader(self.model, self.embedding)
-        features_of = self.features_of()
+        features_of = self.features_of(watch)
         journal = Journal(self.work.path, self.table)
 
         def step(entry: SlideEntry) -> tuple[StatusRow, Prediction]:
@@ -124,7 +129,7 @@ class PredictJob(SlideJob[Prediction]):
 
         return step
 
-    def features_of(self) -> Callable[[SlideEntry], Prepared]:
+    def features_of(self, watch: Watch = unwatched) -> Callable[[SlideEntry], Prepared]:
         """Finds or makes the features of a slide, or reads them from its feature file."""
         if self.is_stored:
             return stored_features
@@ -135,6 +140,7 @@ class PredictJob(SlideJob[Prediction]):
             tiling=self.model.folder.tiling,
             embedder=model_embedder(self.model, self.embedding),
             overwrite=self.overwrite,
+            watch=watch,
         ).features
 
 
@@ -154,6 +160,7 @@ def predict(
     folds: Path | None = None,
     part: str = IN_TESTS,
     running: RunSettings = ALONE,
+    watch: Watch | None = None,
 ) -> Iterator[SlideRecord[Prediction]]:
     """Grades slides one after another, computing what is missing and reusing what is there.
 
@@ -173,6 +180,7 @@ def predict(
         folds: Table of folds, of which one part is graded, to judge the model by.
         part: The part: a test set, `tests` for all of them, or `folds`.
         running: How the slides are spread over processes, guarded and shared.
+        watch: Told how far each slide is.
 
     Yields:
         A record per slide; a slide that fails has one too.
@@ -217,7 +225,7 @@ def predict(
     )
     predictions: list[Prediction] = []
     try:
-        for record in run_job(entries, job, running):
+        for record in run_job(entries, job, running, watch):
             if record.is_elsewhere:
                 yield record
                 continue

@@ -13,6 +13,7 @@ from hvit_cli.engine.attempt import Step
 from hvit_cli.engine.job import SlideJob
 from hvit_cli.errors import ModelError, PixelError
 from hvit_cli.slides.entry import SlideEntry
+from hvit_cli.steps.watch import Watch, unwatched
 from hvit_cli.storage.status import StatusRow
 
 
@@ -53,6 +54,30 @@ class WritingJob(SlideJob[str]):
 
     def light(self, product: str) -> str:
         return f"light {product}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ToldJob(SlideJob[str]):
+    """Tells how far each slide is, a step of 0.2 s at a time."""
+
+    stage: ClassVar[str] = "tile"
+
+    steps: int = 4
+
+    def open(self) -> Step[str]:
+        return self.open_watched(unwatched)
+
+    def open_watched(self, watch: Watch) -> Step[str]:
+        def step(entry: SlideEntry) -> tuple[StatusRow, str]:
+            for done in range(self.steps + 1):
+                watch(entry.slide_id, done, self.steps)
+                time.sleep(0.2 if done else 0.0)
+            row = StatusRow(
+                slide_id=entry.slide_id, path=str(entry.path), stage=self.stage, status="done"
+            )
+            return row, entry.slide_id
+
+        return step
 
 
 def misbehave(slide_id: str, folder: Path) -> None:
