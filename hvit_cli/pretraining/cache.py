@@ -207,7 +207,7 @@ class CachedPatches:
             )
         pixels = np.array(arrays["pixels"][inside])
         # Files from before checksums of patches were written have none.
-        if _CRC not in arrays or zlib.crc32(pixels) == arrays[_CRC][inside]:
+        if _CRC not in arrays or zlib.crc32(pixels.data) == arrays[_CRC][inside]:
             return pixels
         self._give_up(number)
         return self._slides.read(patch)
@@ -278,7 +278,7 @@ def _write(pool: PatchPool, number: int, folder: Path, reader: SlidePatches) -> 
                 except SlideError as error:
                     readable[start + inside] = False
                     refused.append(error.what)
-                crc32[start + inside] = zlib.crc32(block[inside])
+                crc32[start + inside] = zlib.crc32(block[inside].data)
             yield block
 
     write_arrays(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +12,8 @@ from torch import nn
 
 from hvit_cli.errors import DamagedFileError, RecipeError
 from hvit_cli.models.device import choose_device
+from hvit_cli.models.local_encoder import DESCRIPTION_FILE as ENCODER_FILE
+from hvit_cli.models.region_checkpoint import DESCRIPTION_FILE as REGION_FILE
 from hvit_cli.pretraining.curves import draw_curves
 from hvit_cli.pretraining.distillation import StepRecord
 from hvit_cli.pretraining.fit import Pretraining, Probe, steps_per_epoch
@@ -20,10 +23,13 @@ from hvit_cli.pretraining.records import PretrainingRecord, read_metrics, write_
 from hvit_cli.pretraining.state import STATE_FILE, resume_pretraining, save_pretraining
 from hvit_cli.pretraining.views import CropSource
 from hvit_cli.settings import PretrainingSettings
+from hvit_cli.settings.seal import alteration
 from hvit_cli.storage.recipe import Recipe, require_same_recipe
 from hvit_cli.training.workers import ALONE, Workers
 
 RECIPE_FILE = "recipe.json"
+_DESCRIPTIONS = (ENCODER_FILE, REGION_FILE)
+_LOG = logging.getLogger(__name__)
 
 WriteResult = Callable[[nn.Module, Sequence[PretrainingRecord]], None]
 """Writes the teacher's backbone as a folder."""
@@ -96,7 +102,23 @@ class PretrainingJob:
                 hint="--overwrite, or another folder with -o",
             ) from error
         require_same_recipe(self.out, found, self.recipe)
-        return self.metrics_path.is_file()
+        return self.metrics_path.is_file() and not _is_damaged(self.out)
+
+
+def _is_damaged(out: Path) -> bool:
+    """Whether the result of an equal run is there and is not what was written; says so."""
+    for file in (out / name for name in _DESCRIPTIONS if (out / name).is_file()):
+        try:
+            altered = alteration(json.loads(file.read_text(encoding="utf-8")), out)
+        except (OSError, ValueError, AttributeError):
+            altered = ""
+        if altered is not None:
+            _LOG.warning(
+                "%s is not what was written (checksum): the pretraining begins anew",
+                out / (altered or file.name),
+            )
+            return True
+    return False
 
 
 def run_job(
@@ -148,9 +170,12 @@ def run_job(
 def _resume(job: PretrainingJob, training: Pretraining, workers: Workers) -> None:
     try:
         resume_pretraining(job.state_path, training, job.recipe)
-    except (RecipeError, DamagedFileError):
+    except RecipeError:
         if not job.overwrite:
             raise
+    except DamagedFileError as error:
+        # Nothing of it can be used, and the same command is to finish what it began.
+        _LOG.warning("the pretraining begins anew, because %s", error)
     # Nobody writes the state before everybody has read it.
     workers.wait()
 

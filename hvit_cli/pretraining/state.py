@@ -9,11 +9,12 @@ from pathlib import Path
 
 import torch
 
-from hvit_cli.errors import DamagedFileError
+from hvit_cli.errors import DamagedFileError, RecipeError
 from hvit_cli.pretraining.fit import Pretraining
 from hvit_cli.pretraining.records import PretrainingRecord
 from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.recipe import Recipe, recipe_text, require_same_recipe
+from hvit_cli.storage.states import require_whole_archive
 
 STATE_FILE = "training_state.pt"
 
@@ -42,15 +43,15 @@ def resume_pretraining(path: Path, pretraining: Pretraining, recipe: Recipe) -> 
         Steps that are already done; 0 where there is no such file.
 
     Raises:
-        RecipeError: The run was started with other settings or slides.
+        RecipeError: The run was started with other settings or slides, or by another version.
         DamagedFileError: The file is not what `save_pretraining` wrote.
     """
     if not path.is_file():
         return 0
+    require_whole_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if (content["kind"], content["schema"]) != (_KIND, _SCHEMA):
-            raise ValueError(f"{content['kind']} version {content['schema']}")
+        version = content["kind"], content["schema"]
         found = json.loads(content["recipe"])
         records = [PretrainingRecord(**record) for record in content["records"]]
     # What a damaged archive raises depends on the byte that is wrong.
@@ -67,8 +68,14 @@ def resume_pretraining(path: Path, pretraining: Pretraining, recipe: Recipe) -> 
             "the saved state of this pretraining cannot be read",
             where=path,
             found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            hint="--overwrite to start from the beginning",
         ) from error
+    if version != (_KIND, _SCHEMA):
+        raise RecipeError(
+            "the saved state is of another version",
+            where=path,
+            found=f"{version[0]} version {version[1]}",
+            hint="--overwrite to start from the beginning",
+        )
     require_same_recipe(path, found, recipe)
     pretraining.restore(records, content)
     return pretraining.step

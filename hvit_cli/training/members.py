@@ -7,6 +7,7 @@ adds its member and leaves the others as they are.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -15,6 +16,7 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
+from hvit_cli.errors import ModelError
 from hvit_cli.settings import (
     AggregatorSettings,
     Attention,
@@ -36,6 +38,7 @@ from hvit_cli.storage.models import (
 from hvit_cli.storage.recipe import Recipe, require_same_recipe
 
 TRAINING_FOLDER = "training"
+_LOG = logging.getLogger(__name__)
 
 
 def reading_of(header: FeatureHeader) -> ReadingSettings:
@@ -79,16 +82,29 @@ def existing_model(model: ModelFolder, *, overwrite: bool) -> ModelFolder | None
 
     Args:
         model: The model that is to be written.
-        overwrite: Give up an existing model that no member of this one can join.
+        overwrite: Give up an existing model that is damaged, or that no member of this one can
+            join.
 
     Raises:
-        ModelError: The folder's model is damaged.
+        ModelError: The folder's model is damaged, and `overwrite` is false.
         RecipeError: It has another encoder, spacing, tiling or sizes, and `overwrite` is
             false.
     """
     if not (model.path / MODEL_FILE).is_file():
         return None
-    found = read_model(model.path)
+    try:
+        found = read_model(model.path)
+    except ModelError as error:
+        if overwrite:
+            _LOG.warning("the model is made anew, because %s", error)
+            return None
+        raise ModelError(
+            error.what,
+            where=error.where,
+            found=error.found,
+            wanted=error.wanted,
+            hint="--overwrite to train anew, or another folder with -o",
+        ) from error
     if _shared(found) == _shared(model):
         return found
     if overwrite:

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import torch
 
-from hvit_cli.errors import DamagedFileError
+from hvit_cli.errors import DamagedFileError, RecipeError
 from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.recipe import Recipe, recipe_text, require_same_recipe
+from hvit_cli.storage.states import require_whole_archive
 from hvit_cli.training.epochs import EpochRecord
 from hvit_cli.training.fit import Training
 
@@ -41,15 +42,16 @@ def resume_training(path: Path, training: Training, recipe: Recipe) -> Sequence[
         The records of the epochs that are already done; empty where there is no such file.
 
     Raises:
-        RecipeError: The run was started with other settings, labels or features.
+        RecipeError: The run was started with other settings, labels or features, or by another
+            version.
         DamagedFileError: The file is not what `save_training` wrote.
     """
     if not path.is_file():
         return []
+    require_whole_archive(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        if (content["kind"], content["schema"]) != ("hvit-training-state", SCHEMA):
-            raise ValueError(f"{content['kind']} version {content['schema']}")
+        version = content["kind"], content["schema"]
         found = json.loads(content["recipe"])
         records = [EpochRecord(**record) for record in content["records"]]
     # What a damaged archive raises depends on the byte that is wrong.
@@ -66,8 +68,14 @@ def resume_training(path: Path, training: Training, recipe: Recipe) -> Sequence[
             "the saved state of this training cannot be read",
             where=path,
             found=str(error).splitlines()[0] if str(error) else type(error).__name__,
-            hint="--overwrite to train from the beginning",
         ) from error
+    if version != ("hvit-training-state", SCHEMA):
+        raise RecipeError(
+            "the saved state is of another version",
+            where=path,
+            found=f"{version[0]} version {version[1]}",
+            hint="--overwrite to train from the beginning",
+        )
     require_same_recipe(path, found, recipe)
     training.restore(records, content)
     return records

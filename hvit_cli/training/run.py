@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from typing import Any
@@ -19,6 +20,8 @@ from hvit_cli.training.folds import Fold
 from hvit_cli.training.job import TrainingJob
 from hvit_cli.training.resume import resume_training, save_training
 from hvit_cli.training.workers import ALONE, Workers
+
+_LOG = logging.getLogger(__name__)
 
 
 def train(
@@ -74,9 +77,13 @@ def train(
 def _resumed(job: TrainingJob, training: Training, workers: Workers) -> list[EpochRecord]:
     try:
         records = list(resume_training(job.state_path, training, job.recipe))
-    except (RecipeError, DamagedFileError):
+    except RecipeError:
         if not job.request.overwrite:
             raise
+        records = []
+    except DamagedFileError as error:
+        # Nothing of it can be used, and the same command is to finish what it began.
+        _LOG.warning("the training begins anew, because %s", error)
         records = []
     # Nobody writes the state before everybody has read it.
     workers.wait()

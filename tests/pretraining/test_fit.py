@@ -150,7 +150,7 @@ def test_another_recipe_and_a_damaged_state_are_refused(
     content = path.read_bytes()
     for broken in (b"", content[: len(content) // 2], b"not a state"):
         path.write_bytes(broken)
-        with pytest.raises(DamagedFileError, match="--overwrite"):
+        with pytest.raises(DamagedFileError, match="saved state cannot be read"):
             resume_pretraining(path, run, RECIPE)
 
 
