@@ -65,7 +65,7 @@ class SegmentJob(SlideJob[FoundTissue]):
             manifest_spacing_um=entry.spacing_um,
         ) as slide:
             found = make_mask(slide, entry, self.tissue, self.work, overwrite=self.overwrite)
-            draw_without_regions(slide, found, self.work)
+            found = draw_without_regions(slide, found, self.work)
             return found.row(entry, slide.geometry.spacing_um, STAGE), found
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from PIL import Image
+from dataclasses import replace
 
 from hvit_cli.settings import TilingSettings
 from hvit_cli.slides.reader import Slide
+from hvit_cli.steps.remade import ALTERED, MISSING, made_again, remarks
 from hvit_cli.steps.segment import FoundTissue
-from hvit_cli.storage.atomic import whole_file, write_text
+from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.pictures import is_unaltered_jpeg, write_jpeg
 from hvit_cli.storage.qc import overview_page
 from hvit_cli.storage.status import read_status
 from hvit_cli.storage.work import WorkFolder
@@ -19,11 +21,26 @@ _MAX_PX = 1600
 _JPEG_QUALITY = 85
 
 
-def draw_without_regions(slide: Slide, found: FoundTissue, work: WorkFolder) -> None:
-    """Draws a slide's tissue, unless its picture is there and the mask was reused."""
-    is_there = work.qc_picture(slide.slide_id).exists()
-    if found.mask is not None and not (found.reused and is_there):
-        write_picture(slide, found.mask, work)
+def draw_without_regions(slide: Slide, found: FoundTissue, work: WorkFolder) -> FoundTissue:
+    """Draws a slide's tissue, unless its picture is there and the mask was reused.
+
+    Returns:
+        The tissue, with a remark where the picture had to be drawn again.
+    """
+    why = picture_lacks(slide.slide_id, work)
+    if found.mask is None or (found.reused and not why):
+        return found
+    write_picture(slide, found.mask, work)
+    remark = made_again(work, work.qc_picture(slide.slide_id), why) if found.reused else ""
+    return replace(found, remark=remarks(found.remark, remark))
+
+
+def picture_lacks(slide_id: str, work: WorkFolder) -> str:
+    """Why a slide's picture must be drawn; "" where it need not."""
+    path = work.qc_picture(slide_id)
+    if not path.exists():
+        return MISSING
+    return "" if is_unaltered_jpeg(path) else ALTERED
 
 
 def write_picture(
@@ -46,8 +63,7 @@ def write_picture(
         title=slide.slide_id,
         background_below=tiling.background_below if tiling else 0.0,
     )
-    with whole_file(work.qc_picture(slide.slide_id)) as temporary:
-        Image.fromarray(picture).save(temporary, quality=_JPEG_QUALITY)
+    write_jpeg(work.qc_picture(slide.slide_id), picture, quality=_JPEG_QUALITY)
 
 
 def write_qc_page(work: WorkFolder) -> None:

@@ -13,6 +13,7 @@ from hvit_cli.settings import ReadingSettings, TilingSettings, TissueSettings
 from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.embed import Embedder, features_path, make_features
+from hvit_cli.steps.remade import remarks, said_of_parts
 from hvit_cli.steps.tile import make_tiles
 from hvit_cli.steps.watch import Watch, unwatched
 from hvit_cli.storage.features import SlideFeatures
@@ -118,4 +119,5 @@ class SlidePreparer:
                 watch=self.watch,
             )
             file = features_path(found.tiles, self.embedder, self.work)
+            remark = remarks(said_of_parts(found.remark), remark)
             return Prepared(status="done", features=features, remark=remark, file=file)

@@ -10,8 +10,10 @@ from typing import Any
 
 from hvit_cli.errors import DamagedFileError, TissueError
 from hvit_cli.settings import TissueSettings, as_recipe
+from hvit_cli.settings.seal import alteration, sealed
 from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.slides.reader import Slide
+from hvit_cli.steps.remade import ALTERED, MISSING, made_again, remarks
 from hvit_cli.storage.atomic import whole_file, write_text
 from hvit_cli.storage.recipe import Recipe, recipe_of, require_same_recipe
 from hvit_cli.storage.status import Status, StatusRow
@@ -97,12 +99,10 @@ def make_mask(
         try:
             mask, found_recipe = read_mask(path)
         except DamagedFileError as error:
-            remark = f"made again, because {error.what}"
+            remark = made_again(work, path, error.what)
         else:
             require_same_recipe(path, found_recipe, recipe)
-            if not work.contours(entry.slide_id).exists():
-                _write_contours(mask, entry, work)
-            return _found(mask, recipe, reused=True)
+            return _found(mask, recipe, _mended_contours(mask, entry, work), reused=True)
     mask = _read_or_segment(slide, settings, source)
     with whole_file(path) as temporary:
         write_mask(temporary, mask, recipe)
@@ -116,7 +116,7 @@ def _found(
     status: Status = "done"
     if mask.is_empty:
         status = "no_tissue" if mask.source == "segmented" else "empty_mask"
-    remark = "; ".join(part for part in (mask.note, remark) if part)
+    remark = remarks(mask.note, remark)
     return FoundTissue(status=status, mask=mask, recipe=recipe, remark=remark, reused=reused)
 
 
@@ -201,6 +201,26 @@ def _read_or_segment(slide: Slide, settings: TissueSettings, source: _Source) ->
     return geojson_to_mask(geojson, size, spacing_um, where=source.path)
 
 
+def _mended_contours(mask: TissueMask, entry: SlideEntry, work: WorkFolder) -> str:
+    """Writes the outlines again where they are missing or altered; says so.
+
+    Outlines without a checksum are somebody else's, or from before it was written, and stay.
+    """
+    path = work.contours(entry.slide_id)
+    if not path.exists():
+        why = MISSING
+    else:
+        try:
+            found = json.loads(path.read_text(encoding="utf-8"))
+            if not isinstance(found, dict) or alteration(found) is None:
+                return ""
+            why = ALTERED
+        except (OSError, ValueError, RecursionError):
+            why = "it cannot be read"
+    _write_contours(mask, entry, work)
+    return made_again(work, path, why)
+
+
 def _write_contours(mask: TissueMask, entry: SlideEntry, work: WorkFolder) -> None:
-    text = json.dumps(mask_to_geojson(mask), separators=(",", ":"))
+    text = json.dumps(sealed(mask_to_geojson(mask)), separators=(",", ":"))
     write_text(work.contours(entry.slide_id), text)

@@ -10,7 +10,8 @@ from hvit_cli.settings import ReadingSettings, TilingSettings, TissueSettings, a
 from hvit_cli.slides.geometry import ReadingPlan
 from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.slides.reader import Slide
-from hvit_cli.steps.picture import draw_without_regions, write_picture
+from hvit_cli.steps.picture import draw_without_regions, picture_lacks, write_picture
+from hvit_cli.steps.remade import made_again, remarks
 from hvit_cli.steps.segment import FoundTissue, make_mask
 from hvit_cli.storage.recipe import Recipe, recipe_of, require_same_recipe
 from hvit_cli.storage.status import Status, StatusRow
@@ -92,11 +93,14 @@ def make_tiles(
     plan = slide.plan(reading)
     found = make_mask(slide, entry, tissue, work, overwrite=overwrite)
     if found.mask is None or found.status != "done":
-        draw_without_regions(slide, found, work)
+        found = draw_without_regions(slide, found, work)
         return FoundRegions(status=found.status, tiles=None, tissue=found, remark=found.remark)
     recipe = _recipe(found, reading, tiling, shift_patches)
     tiles, remark = _stored(work, entry, recipe, overwrite)
-    if tiles is None or not work.qc_picture(entry.slide_id).exists():
+    picture_why = picture_lacks(entry.slide_id, work)
+    if tiles is not None and picture_why:
+        remark = made_again(work, work.qc_picture(entry.slide_id), picture_why)
+    if tiles is None or picture_why:
         layout = lay_regions(found.mask, plan, tiling, shift_patches=shift_patches)
         write_picture(slide, found.mask, work, layout=layout, tiling=tiling)
         if tiles is None:
@@ -106,7 +110,7 @@ def make_tiles(
         status="done" if len(tiles.regions) else "no_region",
         tiles=tiles,
         tissue=found,
-        remark="; ".join(part for part in (found.remark, remark) if part),
+        remark=remarks(found.remark, remark),
     )
 
 
@@ -120,7 +124,7 @@ def _stored(
     try:
         tiles = read_tiles(path)
     except DamagedFileError as error:
-        return None, f"made again, because {error.what}"
+        return None, made_again(work, path, error.what)
     require_same_recipe(path, tiles.recipe, recipe)
     return tiles, "reused"
 

@@ -100,7 +100,31 @@ def test_a_damaged_mask_is_made_again_and_the_reason_told(
     mask.write_bytes(mask.read_bytes()[:100])
     again = found(path, tmp_path / "w")
     assert not again.reused
-    assert "made again, because" in again.remark
+    assert again.remark.startswith("masks/s.tiff made again, because")
+
+
+def test_damaged_outlines_are_made_again_and_those_of_others_stay(
+    write_slide: WriteSlide, tmp_path: Path
+) -> None:
+    path = write_slide("s", CORE)
+    found(path, tmp_path / "w")
+    outlines = tmp_path / "w" / "contours" / "s.geojson"
+    whole = outlines.read_bytes()
+    damages = {
+        whole.replace(b"Tissue", b"Tissuf", 1): "it is not what was written (checksum)",
+        whole[:-20]: "it cannot be read",
+        bytes(len(whole)): "it cannot be read",
+    }
+    for damaged, why in damages.items():
+        outlines.write_bytes(damaged)
+        again = found(path, tmp_path / "w")
+        assert again.remark == f"contours/s.geojson made again, because {why}"
+        assert again.reused
+        assert outlines.read_bytes() == whole
+    mine = b'{"type": "FeatureCollection", "features": []}'
+    outlines.write_bytes(mine)
+    assert found(path, tmp_path / "w").remark == ""
+    assert outlines.read_bytes() == mine
 
 
 def test_glass_alone_is_no_tissue_and_a_mask_of_zeros_is_empty(

@@ -82,11 +82,15 @@ def test_a_second_run_reuses_and_draws_only_a_missing_picture(
     found(path, tmp_path / "w")
     picture = tmp_path / "w" / "qc" / "s.jpg"
     drawn = picture.read_bytes()
-    picture.write_bytes(b"mine")
+    made = picture.stat().st_mtime_ns
     assert found(path, tmp_path / "w").remark == "reused"
-    assert picture.read_bytes() == b"mine"
+    assert picture.stat().st_mtime_ns == made
     picture.unlink()
-    assert found(path, tmp_path / "w").remark == "reused"
+    again = "qc/s.jpg made again, because it is"
+    assert found(path, tmp_path / "w").remark == f"{again} missing"
+    assert picture.read_bytes() == drawn
+    picture.write_bytes(drawn[:-100])
+    assert found(path, tmp_path / "w").remark == f"{again} not what was written (checksum)"
     assert picture.read_bytes() == drawn
 
 
@@ -117,7 +121,7 @@ def test_damaged_tiles_are_made_again(write_slide: WriteSlide, tmp_path: Path) -
     found(path, tmp_path / "w")
     tiles = tmp_path / "w" / "tiles" / "s.h5"
     tiles.write_bytes(tiles.read_bytes()[:2000])
-    assert found(path, tmp_path / "w").remark.startswith("made again, because")
+    assert found(path, tmp_path / "w").remark.startswith("tiles/s.h5 made again, because")
     assert len(read_tiles(tiles).regions) == 8
 
 
