@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, is_dataclass, replace
 from pathlib import Path
@@ -29,11 +30,17 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PIPE_WIDTH = 1_000_000
+# A longer table is not read but searched, which the files are for.
+_LONGEST_TABLE = 100
+_MOST_ODD = 20
+
 
 def _stdout() -> Console:
     # Made anew each time: tests and pipes replace sys.stdout after this module is imported.
     console = Console(highlight=False, soft_wrap=False)
-    return console if console.is_terminal else Console(highlight=False, width=160)
+    # A pipe has no edge: a line of a table is one line, and whole.
+    return console if console.is_terminal else Console(highlight=False, width=_PIPE_WIDTH)
 
 
 def _stderr() -> Console:
@@ -155,7 +162,10 @@ def _line(row: StatusRow) -> str:
 
 
 def say_status(records: Sequence[SlideRecord[Any]]) -> None:
-    """Prints the table of what became of each slide."""
+    """Prints the table of what became of each slide, or of many how many became what."""
+    records = worth_showing(records, "status.csv in the work folder")
+    if not records:
+        return
     columns = (
         "slide",
         "status",
@@ -184,6 +194,26 @@ def say_status(records: Sequence[SlideRecord[Any]]) -> None:
             for r in records
         ),
     )
+
+
+def worth_showing(records: Sequence[SlideRecord[T]], file: str) -> Sequence[SlideRecord[T]]:
+    """All records, or of many the first ones without a result, said beforehand.
+
+    Args:
+        records: The records of a run.
+        file: Which file has all of them.
+    """
+    if len(records) <= _LONGEST_TABLE:
+        return records
+    statuses = Counter(record.row.status for record in records)
+    counts = ", ".join(f"{count} {status}" for status, count in statuses.most_common())
+    say(f"{len(records)} slides: {counts}; all of them: {file}")
+    odd = [record for record in records if record.row.status != "done"]
+    # What failed is what somebody must see to.
+    odd.sort(key=lambda record: record.row.status != "failed")
+    if len(odd) > _MOST_ODD:
+        say(f"The first {_MOST_ODD} of {len(odd)} slides without a result:")
+    return odd[:_MOST_ODD]
 
 
 def finish(records: Sequence[SlideRecord[Any]]) -> None:

@@ -340,7 +340,7 @@ def heatmap(
                 record.row.status,
                 record.product and record.product.picture,
             )
-            for record in records
+            for record in console.worth_showing(records, "status.csv in the work folder")
             for verdict in (record.product.verdicts if record.product else (None,))
         ),
     )

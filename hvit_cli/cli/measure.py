@@ -16,6 +16,7 @@ from hvit_cli.settings import (
     MapKind,
     MeasureSettings,
     ReadingSettings,
+    RunSettings,
     TissueSettings,
     sentence,
 )
@@ -129,6 +130,14 @@ def measure(
     device: options.Device = EmbeddingSettings.device,
     precision: options.PrecisionKind = EmbeddingSettings.precision,
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    jobs: options.Jobs = RunSettings.jobs,
+    timeout: options.Timeout = RunSettings.timeout,
+    memory_limit: options.MemoryLimit = RunSettings.memory_limit,
+    retries: options.Retries = RunSettings.retries,
+    retry_failed: options.RetryFailed = RunSettings.retry_failed,
+    shard: options.ShardOf = RunSettings.shard,
+    claim: options.ClaimSlides = RunSettings.claim,
+    claim_ttl: options.ClaimTtl = RunSettings.claim_ttl,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -177,9 +186,22 @@ def measure(
             out=folder,
             exclude=exclude,
             overwrite=overwrite,
+            running=RunSettings(
+                jobs=jobs,
+                timeout=timeout,
+                memory_limit=memory_limit,
+                retries=retries,
+                retry_failed=retry_failed,
+                shard=shard,
+                claim=claim,
+                claim_ttl=claim_ttl,
+            ),
         ),
         "measure",
     )
+    if shard is not None:
+        console.end_part(records, folder / "summary.md")
+        return
     measured = [row for record in records for row in record.product or ()]
     summary = pipeline.write_measures(folder, measured, settings)
     if as_json:

@@ -161,6 +161,8 @@ def predict(
     if as_json:
         console.say_json(predictions)
     else:
+        table = out or WorkFolder(work).predictions
+        shown = console.worth_showing(records, str(table))
         console.say_table(
             (
                 "slide",
@@ -187,16 +189,14 @@ def predict(
                     console.number(p.tissue_dropped_mm2, 2),
                     p.status,
                 )
-                for p in predictions
+                for p in (record.product for record in shown)
+                if p is not None
             ),
         )
         for remark in sorted({p.note for p in predictions if p.note}):
             console.say(f"Note: {remark}")
-        console.say(
-            f"Model {', '.join(sorted({p.model for p in predictions}))} · "
-            f"{out or WorkFolder(work).predictions}"
-        )
+        console.say(f"Model {', '.join(sorted({p.model for p in predictions}))} · {table}")
         if cases is not None:
-            console.say(f"Cases: {cases_path(out or WorkFolder(work).predictions)}")
+            console.say(f"Cases: {cases_path(table)}")
         console.say(console.NOT_A_DEVICE)
     console.finish(records)

@@ -20,6 +20,7 @@ from hvit_cli.cli import console
 if TYPE_CHECKING:
     from hvit_cli.engine.run import SlideRecord
     from hvit_cli.pipelines.pretrain import PretrainingRequest
+    from hvit_cli.pretraining.cache import CachedSlide
     from hvit_cli.pretraining.job import PretrainingJob
     from hvit_cli.pretraining.pool import PoolSlide
     from hvit_cli.pretraining.records import PretrainingRecord
@@ -31,17 +32,20 @@ def run(request: PretrainingRequest, workers: Workers, as_json: bool) -> None:
     from hvit_cli.pipelines import pretrain as pipeline
 
     slides: list[SlideRecord[PoolSlide | None]] = []
+    uncached: list[SlideRecord[CachedSlide]] = []
     if request.settings.level == "region":
         job = pipeline.prepare_regions(request, workers)
     else:
         found = pipeline.find_patches(request, pipeline.list_slides(request), workers)
         slides = console.follow(found, "tile") if workers.first else list(found)
-        pool = pipeline.pool_of(request, slides)
+        pool = pipeline.pool_of(request, slides, workers)
         if workers.first:
-            for one in pipeline.cache_patches(request, pool):
-                if one.status == "made":
-                    console.note(f"[{one.number}/{one.total}] cached {one.slide_id} {one.remark}")
+            cached = console.follow(pipeline.cache_patches(request, pool), "cache")
+            failed = {record.row.slide_id for record in cached if record.row.status == "failed"}
+            slides = [record for record in slides if record.row.slide_id not in failed]
+            uncached = [record for record in cached if record.row.slide_id in failed]
         workers.wait()
+        pool = pipeline.cached_pool(request, pool)
         job = pipeline.prepare_patches(request, pool, workers)
     if not workers.first:
         list(pipeline.pretrain(job, workers=workers))
@@ -52,7 +56,7 @@ def run(request: PretrainingRequest, workers: Workers, as_json: bool) -> None:
         console.say_json({"encoder": job.out, "epochs": records, "skipped": job.source.skipped})
     else:
         _summarise(job, records)
-    console.finish(slides)
+    console.finish([*slides, *uncached])
 
 
 def _announce(job: PretrainingJob, request: PretrainingRequest) -> None:

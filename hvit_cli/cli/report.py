@@ -15,6 +15,7 @@ from hvit_cli.settings import (
     MapLevel,
     ReadingSettings,
     ReportSettings,
+    RunSettings,
     Scale,
     SheetLayout,
     TissueSettings,
@@ -115,6 +116,11 @@ def report(
     device: options.Device = EmbeddingSettings.device,
     precision: options.PrecisionKind = EmbeddingSettings.precision,
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    jobs: options.Jobs = RunSettings.jobs,
+    timeout: options.Timeout = RunSettings.timeout,
+    memory_limit: options.MemoryLimit = RunSettings.memory_limit,
+    retries: options.Retries = RunSettings.retries,
+    retry_failed: options.RetryFailed = RunSettings.retry_failed,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -160,6 +166,13 @@ def report(
         "embedding": EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
         "exclude": exclude,
         "overwrite": overwrite,
+        "running": RunSettings(
+            jobs=jobs,
+            timeout=timeout,
+            memory_limit=memory_limit,
+            retries=retries,
+            retry_failed=retry_failed,
+        ),
     }
     if blind:
         _blind(slides, given, as_json)
@@ -184,7 +197,7 @@ def report(
                 record.row.status,
                 record.product and record.product.page,
             )
-            for record in records
+            for record in console.worth_showing(records, "status.csv in the work folder")
             for said in ((record.product.said if record.product else ()) or (None,))
         ),
     )
@@ -196,7 +209,7 @@ def report(
 
 
 def _blind(slides: list[Path], given: dict[str, Any], as_json: bool) -> None:
-    from hvit_cli.pipelines.report import blind
+    from hvit_cli.pipelines.blind import blind
 
     records = console.follow(blind(slides, **given), "report")
     folder = given["out"] or given["work"].path / "blind"

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from hvit_cli.pipelines.status import StageStatus, StatusReader
 
 _MOST_HELD = 12
+_MOST_REASONS = 20
 
 
 def status(
@@ -114,10 +115,17 @@ def _say(stages: Sequence[StageStatus], work: Path) -> None:
         ),
     )
     for stage in stages:
-        for kind in stage.failures:
+        for kind in stage.failures[:_MOST_REASONS]:
             more = ", …" if kind.count > len(kind.slides) else ""
             names = ", ".join(kind.slides) + more
             console.say(f"{stage.stage}: {kind.count} failed: {kind.reason} ({names})")
+        rest = stage.failures[_MOST_REASONS:]
+        if rest:
+            slides = sum(kind.count for kind in rest)
+            console.say(
+                f"{stage.stage}: {slides} more failed for {len(rest)} other reasons: "
+                f"{work / 'status.csv'}"
+            )
         _say_held(stage)
 
 

@@ -12,6 +12,7 @@ from hvit_cli.settings import (
     EmbeddingSettings,
     GlassKind,
     ReadingSettings,
+    RunSettings,
     StressSettings,
     TissueSettings,
     sentence,
@@ -64,6 +65,14 @@ def stress(
     device: options.Device = EmbeddingSettings.device,
     precision: options.PrecisionKind = EmbeddingSettings.precision,
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    jobs: options.Jobs = RunSettings.jobs,
+    timeout: options.Timeout = RunSettings.timeout,
+    memory_limit: options.MemoryLimit = RunSettings.memory_limit,
+    retries: options.Retries = RunSettings.retries,
+    retry_failed: options.RetryFailed = RunSettings.retry_failed,
+    shard: options.ShardOf = RunSettings.shard,
+    claim: options.ClaimSlides = RunSettings.claim,
+    claim_ttl: options.ClaimTtl = RunSettings.claim_ttl,
     overwrite: options.Overwrite = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
@@ -82,6 +91,7 @@ def stress(
     from hvit_cli.steps.choose import ModelRequest
     from hvit_cli.storage.work import WorkFolder
 
+    folder = out or work / "stress"
     records = console.follow(
         pipeline.stress(
             slides,
@@ -100,13 +110,27 @@ def stress(
             ),
             embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
             glass_from=glass_from,
+            out=folder,
             exclude=exclude,
             overwrite=overwrite,
+            running=RunSettings(
+                jobs=jobs,
+                timeout=timeout,
+                memory_limit=memory_limit,
+                retries=retries,
+                retry_failed=retry_failed,
+                shard=shard,
+                claim=claim,
+                claim_ttl=claim_ttl,
+            ),
         ),
         "stress",
     )
+    if shard is not None:
+        console.end_part(records, folder / "stress.md")
+        return
     rows = [row for record in records for row in record.product or ()]
-    written = pipeline.write_stress(out or work / "stress", rows, settings)
+    written = pipeline.write_stress(folder, rows, settings)
     if as_json:
         console.say_json({"slides": rows, "summary": written.summary})
     else:

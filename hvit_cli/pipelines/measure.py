@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
+from typing import ClassVar
 
-import numpy as np
-import numpy.typing as npt
-
-from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.engine.attempt import Step
+from hvit_cli.engine.completed import with_products
+from hvit_cli.engine.execute import ALONE, run_job
+from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import UsageError
-from hvit_cli.measures.draws import drawn_for
-from hvit_cli.measures.haematoxylin import haematoxylin_density
 from hvit_cli.measures.page import page
 from hvit_cli.measures.records import MEASURES, MapMeasures, MapRow
 from hvit_cli.measures.summary import RowSummary, summarise
@@ -21,30 +21,26 @@ from hvit_cli.settings import (
     LabelScheme,
     MeasureSettings,
     ReadingSettings,
+    RunSettings,
     TissueSettings,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
-from hvit_cli.slides.reader import open_slide
-from hvit_cli.steps.altered import altered, another_stain
-from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of
-from hvit_cli.steps.embed import embed_slide
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
 from hvit_cli.steps.encoder import model_embedder
-from hvit_cli.steps.explain import pixels_of
+from hvit_cli.steps.kept_rows import rows_file
 from hvit_cli.steps.measure import MapMeasurer, MeasuredSlide, sights_of
-from hvit_cli.steps.measured import measured_file, measured_recipe, store_rows, stored_rows
+from hvit_cli.steps.measure_pixels import PixelMeasurer
+from hvit_cli.steps.measured import measured_recipe, store_rows, stored_rows
 from hvit_cli.steps.prepare import SlidePreparer
 from hvit_cli.steps.slide_truth import TruthSource
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
 from hvit_cli.storage.atomic import write_text
-from hvit_cli.storage.features import SlideFeatures
+from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.tables import write_table
-from hvit_cli.storage.tiles import read_tiles
 from hvit_cli.storage.work import WorkFolder
 
 STAGE = "measure"
-_STAIN_STREAM = 304
-_HALF_A_PATCH = (0.5, 0.5)
 _ROW_COLUMNS = tuple(field.name for field in fields(MapRow))
 _NUMBER_COLUMNS = tuple(f.name for f in fields(MapMeasures) if f.name not in ("slide_id", "row"))
 
@@ -62,6 +58,88 @@ class MeasureRequest:
     models: tuple[str, ...]
     truth: TruthSource | None
     settings: MeasureSettings
+
+
+@dataclass(frozen=True, kw_only=True)
+class MeasureJob(SlideJob[list[MapMeasures]]):
+    """Measures the maps of a slide.
+
+    Attributes:
+        models: The models, of one patch encoder.
+        is_stored: Whether the entries are feature files, and no slides.
+        truth: Where pathology masks lie; None leaves localisation out.
+        settings: Which maps and measures.
+        again: The slides that are embedded anew, for stability.
+        out: Folder where the rows of each slide are kept; None keeps none.
+    """
+
+    stage: ClassVar[str] = STAGE
+
+    models: tuple[ChosenModel, ...]
+    is_stored: bool
+    truth: TruthSource | None
+    settings: MeasureSettings
+    again: frozenset[str]
+    reading: ReadingSettings
+    tissue: TissueSettings
+    embedding: EmbeddingSettings
+    out: Path | None
+    overwrite: bool = False
+
+    def open(self) -> Step[list[MapMeasures]]:
+        """Loads the models, and their patch encoder where slides are read.
+
+        Raises:
+            HvitError: They cannot be loaded.
+        """
+        measurer = MapMeasurer(sights_of(self.models, self.embedding), self.settings)
+        pixels = None if self.is_stored else self._pixels()
+
+        def step(entry: SlideEntry) -> tuple[StatusRow, list[MapMeasures]]:
+            prepared = stored_features(entry) if pixels is None else pixels.preparer.features(entry)
+            row = prepared.row(entry, STAGE)
+            if prepared.features is None:
+                return row, []
+            again = entry.slide_id in self.again
+            file = rows_file(self.out, entry.slide_id) if self.out else None
+            recipe = measured_recipe(
+                prepared.features,
+                self.models,
+                self.truth,
+                self.settings,
+                from_pixels=pixels is not None,
+                again=again,
+            )
+            stored = stored_rows(file, recipe) if file and not self.overwrite else None
+            if stored is not None:
+                return row, stored
+            slide = MeasuredSlide(
+                features=prepared.features,
+                truth=self.truth.of(prepared.features) if self.truth else None,
+            )
+            if pixels is not None:
+                slide = pixels.complete(slide, entry, again=again)
+            measured = measurer.measure(slide)
+            if file:
+                store_rows(file, recipe, measured)
+            return row, measured
+
+        return step
+
+    def _pixels(self) -> PixelMeasurer:
+        widest = replace(self.models[0], attention="plain")
+        return PixelMeasurer(
+            preparer=SlidePreparer(
+                work=self.work,
+                reading=self.reading,
+                tissue=self.tissue,
+                tiling=self.models[0].folder.tiling,
+                embedder=model_embedder(widest, self.embedding),
+                overwrite=self.overwrite,
+            ),
+            batch_size=self.embedding.batch_size,
+            settings=self.settings,
+        )
 
 
 def truth_source(
@@ -104,8 +182,9 @@ def measure(
     out: Path | None = None,
     exclude: Path | None = None,
     overwrite: bool = False,
+    running: RunSettings = ALONE,
 ) -> Iterator[SlideRecord[list[MapMeasures]]]:
-    """Measures the maps of slides one after another.
+    """Measures the maps of slides.
 
     What was measured of a slide is kept in `slides/` of the folder `out`, and reused by a run
     with the same models, masks and settings.
@@ -120,6 +199,7 @@ def measure(
         out: Folder of the results; None keeps nothing.
         exclude: Table of slides to leave out.
         overwrite: Make masks, tiles and features again that exist with other settings.
+        running: How the slides are spread over processes, guarded and shared.
 
     Yields:
         A record per slide; its product is a list of rows, empty where there is no region.
@@ -142,102 +222,35 @@ def measure(
     names: Sequence[str | None] = request.models or (None,)
     models = [choose_model(ModelRequest(model=name), work, slides=len(entries)) for name in names]
     _require_own_names([model.folder.name for model in models])
-    measurer = MapMeasurer(sights_of(models, embedding), request.settings)
-    pixels: _Pixels | None = None
-    if not files:
-        widest = replace(models[0], attention="plain")
-        pixels = _Pixels(
-            preparer=SlidePreparer(
-                work=work,
-                reading=reading_of(models[0], reading),
-                tissue=tissue,
-                tiling=models[0].folder.tiling,
-                embedder=model_embedder(widest, embedding),
-                overwrite=overwrite,
-            ),
-            batch_size=embedding.batch_size,
-            settings=request.settings,
-        )
-    again = {entry.slide_id for entry in entries[: request.settings.stability_slides]}
-
-    def step(entry: SlideEntry) -> tuple[StatusRow, list[MapMeasures]]:
-        prepared = stored_features(entry) if pixels is None else pixels.preparer.features(entry)
-        row = prepared.row(entry, STAGE)
-        if prepared.features is None:
-            return row, []
-        file = measured_file(out, entry.slide_id) if out else None
-        recipe = measured_recipe(
-            prepared.features,
-            models,
-            request.truth,
-            request.settings,
-            from_pixels=pixels is not None,
-            again=entry.slide_id in again,
-        )
-        stored = stored_rows(file, recipe) if file and not overwrite else None
-        if stored is not None:
-            return row, stored
-        slide = MeasuredSlide(
-            features=prepared.features,
-            truth=request.truth.of(prepared.features) if request.truth else None,
-        )
-        if pixels is not None:
-            slide = pixels.complete(slide, entry, again=entry.slide_id in again)
-        measured = measurer.measure(slide)
-        if file:
-            store_rows(file, recipe, measured)
-        return row, measured
-
-    yield from run_slides(entries, step, stage=STAGE, work=work)
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Pixels:
-    """What is measured of the slide itself and not of its features."""
-
-    preparer: SlidePreparer
-    batch_size: int
-    settings: MeasureSettings
-
-    def complete(self, slide: MeasuredSlide, entry: SlideEntry, *, again: bool) -> MeasuredSlide:
-        """Adds haematoxylin, and where the slide is embedded `again` what stability needs."""
-        if self.settings.floors:
-            slide = replace(slide, haematoxylin=self._haematoxylin(entry, slide.features))
-        if not again:
-            return slide
-        shifted = replace(
-            self.preparer,
-            shift_patches=_HALF_A_PATCH,
-            work=self.preparer.work.shifted(_HALF_A_PATCH),
-        ).features(entry)
-        return replace(slide, shifted=shifted.features, restained=self._restained(entry))
-
-    def _haematoxylin(self, entry: SlideEntry, features: SlideFeatures) -> npt.NDArray[np.float64]:
-        tiles = read_tiles(self.preparer.work.tiles(entry.slide_id))
-        with open_slide(
-            entry.path,
-            self.preparer.reading,
-            slide_id=entry.slide_id,
-            manifest_spacing_um=entry.spacing_um,
-        ) as slide:
-            read = pixels_of(slide, tiles, features, self.batch_size)
-            parts = [haematoxylin_density(p) for p in read(np.ones(len(features.features), bool))]
-        return np.concatenate(parts)
-
-    def _restained(self, entry: SlideEntry) -> SlideFeatures:
-        tiles = read_tiles(self.preparer.work.tiles(entry.slide_id))
-        alter = another_stain(
-            np.random.default_rng([self.settings.seed, _STAIN_STREAM, drawn_for(entry.slide_id)])
-        )
-        embedder = self.preparer.embedder
-        with altered(entry, self.preparer.reading, alter) as slide:
-            return embed_slide(slide, tiles, embedder, embedder.recipe(tiles))
+    record_exclusion(work.path, STAGE, exclude)
+    job = MeasureJob(
+        work=work,
+        models=tuple(models),
+        is_stored=bool(files),
+        truth=request.truth,
+        settings=request.settings,
+        again=frozenset(e.slide_id for e in entries[: request.settings.stability_slides]),
+        reading=reading_of(models[0], reading),
+        tissue=tissue,
+        embedding=embedding,
+        out=out,
+        overwrite=overwrite,
+    )
+    if out is None:
+        # What others measure would be kept nowhere.
+        running = replace(running, claim=False)
+    kept = replace(job, overwrite=False)
+    yield from with_products(run_job(entries, job, running), kept, entries)
 
 
 def write_measures(
     folder: Path, records: Sequence[MapMeasures], settings: MeasureSettings
 ) -> list[RowSummary]:
-    """Writes `maps.csv` (slide × map), `summary.csv` and `summary.md`; returns the summary."""
+    """Writes `maps.csv` (slide × map), `summary.csv` and `summary.md`; returns the summary.
+
+    Slides stand by name, so that the tables do not depend on which of them ended first.
+    """
+    records = sorted(records, key=lambda record: record.slide_id)
     summary = summarise(records, settings.draws, settings.seed)
     write_table(
         folder / "maps.csv",

@@ -8,39 +8,38 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 
-from hvit_cli.engine.run import SlideRecord, run_slides
+import torch
+
+from hvit_cli.engine.attempt import Step
+from hvit_cli.engine.completed import with_products
+from hvit_cli.engine.execute import one_at_a_time
+from hvit_cli.engine.execute import run_job as run_slides_job
+from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import LabelError, UsageError
-from hvit_cli.pretraining.cache import CachedSlide, build_cache
+from hvit_cli.pretraining.cache import CachedSlide, cache_file, cache_slide, missing_files
 from hvit_cli.pretraining.job import PretrainingJob, run_job
 from hvit_cli.pretraining.patch_job import PatchJobRequest, patch_job
 from hvit_cli.pretraining.pool import PatchPool, PoolSlide
 from hvit_cli.pretraining.records import PretrainingRecord
 from hvit_cli.pretraining.region_job import RegionJobRequest, region_job
-from hvit_cli.settings import (
-    AugmentationSettings,
-    CropSettings,
-    EmbeddingSettings,
-    PretrainingSettings,
-    ProbeSettings,
-    ReadingSettings,
-    TilingSettings,
-    TissueSettings,
-)
+from hvit_cli.settings import ReadingSettings
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.slides.table import read_slide_ids
 from hvit_cli.steps.patch_pool import PoolFinder
 from hvit_cli.steps.picture import write_qc_page
+from hvit_cli.steps.pretraining_request import PretrainingRequest
 from hvit_cli.storage.status import StatusRow
-from hvit_cli.storage.work import WorkFolder
-from hvit_cli.training.fold_table import read_folds
 from hvit_cli.training.workers import ALONE, Workers, joined_workers
 
 __all__ = [
     "PretrainingRequest",
     "cache_patches",
+    "cached_pool",
     "find_patches",
     "joined_workers",
     "list_slides",
@@ -51,109 +50,7 @@ __all__ = [
 ]
 
 STAGE = "tile"
-
-
-@dataclass(frozen=True, kw_only=True)
-class PretrainingRequest:
-    """What is to be pretrained.
-
-    Attributes:
-        sources: Slides, folders, manifests; one folder of features for the region level.
-        work: The work folder.
-        out: The encoder folder; `encoders/<name>` in the work folder by default.
-        name: The encoder's name; that of its folder by default.
-        exclude: Table of slides to leave out.
-        folds: Table of folds.
-        fold: Learn from the training slides of this fold alone.
-        cache: Folder of decoded patches; None reads from the slides throughout.
-        reading: The spacing at which patches are read, and where the slides' own comes from.
-        tissue: How tissue is found.
-        tiling: Regions and patches.
-        crops: Which parts of a patch are cut out.
-        augmentation: How they are altered.
-        settings: Network and training.
-        start_from: Encoder whose weights to begin with.
-        probe: Table of labelled patches.
-        probe_settings: How the probe votes.
-        note: Sentence for the card.
-        licence: Licence of the weights.
-        threads: Threads that read and crop; None takes one fewer than there are cores.
-        device: auto, cpu, cuda, …
-        overwrite: Start anew where another run's files lie.
-    """
-
-    sources: tuple[Path, ...]
-    work: WorkFolder
-    out: Path | None = None
-    name: str | None = None
-    exclude: Path | None = None
-    folds: Path | None = None
-    fold: int | None = None
-    cache: Path | None = None
-    reading: ReadingSettings = field(default_factory=ReadingSettings)
-    tissue: TissueSettings = field(default_factory=TissueSettings)
-    tiling: TilingSettings = field(default_factory=TilingSettings)
-    crops: CropSettings = field(default_factory=CropSettings)
-    augmentation: AugmentationSettings = field(default_factory=AugmentationSettings)
-    settings: PretrainingSettings = field(default_factory=PretrainingSettings)
-    start_from: str | None = None
-    probe: Path | None = None
-    probe_settings: ProbeSettings = field(default_factory=ProbeSettings)
-    note: str = ""
-    licence: str = ""
-    threads: int | None = None
-    device: str = EmbeddingSettings.device
-    overwrite: bool = False
-
-    def __post_init__(self) -> None:
-        if (self.folds is None) != (self.fold is None):
-            raise UsageError(
-                "a fold and the table that it is of are given together",
-                where="--folds and --fold",
-                found="one of them",
-                hint="--folds folds.csv --fold 0, a pretraining for each fold",
-            )
-        if self.settings.level == "region":
-            self._refuse_what_features_have_decided()
-
-    def _refuse_what_features_have_decided(self) -> None:
-        given = {
-            "--probe": self.probe,
-            "--cache": self.cache,
-            "--start-from": self.start_from,
-            "--network": self.settings.network,
-            "--name": self.name,
-            "--licence": self.licence or None,
-            "--threads": self.threads,
-            "how slides are read": None if self.reading == ReadingSettings() else self.reading,
-            "how tissue is found": None if self.tissue == TissueSettings() else self.tissue,
-            "regions and patches": None if self.tiling == TilingSettings() else self.tiling,
-        }
-        for what, value in given.items():
-            if value is not None:
-                raise UsageError(
-                    "the region level is learned from features, not from pixels",
-                    where=what,
-                    found=value if what.startswith("--") else "options for it",
-                    hint=f"without {what if what.startswith('--') else 'them'}, or --level patch",
-                )
-
-    @property
-    def folder(self) -> Path:
-        """Where the result goes."""
-        default = self.settings.level if self.fold is None else f"{self.settings.level}-{self.fold}"
-        return self.out or self.work.encoders / default
-
-    @property
-    def training_slides(self) -> frozenset[str] | None:
-        """The training slides of the fold; None where every slide may be learned from.
-
-        Raises:
-            LabelError: There is no such fold.
-        """
-        if self.folds is None or self.fold is None:
-            return None
-        return frozenset(read_folds(self.folds).fold(self.fold).train)
+CACHE_STAGE = "cache"
 
 
 def list_slides(request: PretrainingRequest) -> Sequence[SlideEntry]:
@@ -180,51 +77,153 @@ def list_slides(request: PretrainingRequest) -> Sequence[SlideEntry]:
     return chosen
 
 
+@dataclass(frozen=True, kw_only=True)
+class PoolJob(SlideJob[PoolSlide | None]):
+    """Finds the tissue patches of a slide."""
+
+    stage: ClassVar[str] = STAGE
+
+    finder: PoolFinder
+
+    def open(self) -> Step[PoolSlide | None]:
+        """Nothing to load."""
+        return self._step
+
+    def _step(self, entry: SlideEntry) -> tuple[StatusRow, PoolSlide | None]:
+        return self.finder.find(entry, STAGE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheJob(SlideJob[CachedSlide]):
+    """Copies the tissue patches of a slide into the cache.
+
+    Attributes:
+        slides: The slides whose files are missing, by name.
+        remarks: Why each is made again; "" for the first time.
+        patch_px: Side of the patches.
+        folder: The cache's folder.
+    """
+
+    stage: ClassVar[str] = CACHE_STAGE
+
+    slides: dict[str, PoolSlide] = field(repr=False)
+    remarks: dict[str, str] = field(repr=False)
+    patch_px: int
+    folder: Path
+    reading: ReadingSettings
+
+    def open(self) -> Step[CachedSlide]:
+        """Nothing to load."""
+        return self._step
+
+    def _step(self, entry: SlideEntry) -> tuple[StatusRow, CachedSlide]:
+        found = cache_slide(
+            self.slides[entry.slide_id],
+            self.patch_px,
+            self.folder,
+            self.reading,
+            self.remarks[entry.slide_id],
+        )
+        row = StatusRow(
+            slide_id=entry.slide_id,
+            path=str(entry.path),
+            stage=CACHE_STAGE,
+            status="done",
+            reason=found.remark,
+            n_patches=found.patches,
+        )
+        return row, found
+
+
 def find_patches(
     request: PretrainingRequest, entries: Sequence[SlideEntry], workers: Workers = ALONE
 ) -> Iterator[SlideRecord[PoolSlide | None]]:
-    """Finds the tissue patches of slides; each process makes its share of the missing regions.
+    """Finds the tissue patches of slides; processes that train together share the slides.
 
     Yields:
         A record per slide; its product is None where there is no tissue.
     """
     finder = _finder(request)
-
-    def step(entry: SlideEntry) -> tuple[StatusRow, PoolSlide | None]:
-        return finder.find(entry, STAGE)
-
-    if workers.count > 1:
-        # What every process will read in a moment, each makes a part of.
-        list(run_slides(workers.share(entries), step, stage=STAGE, work=request.work))
-        workers.wait()
+    job = PoolJob(work=request.work, finder=finder)
+    kept = replace(job, finder=replace(finder, overwrite=False))
+    running = request.running
+    if workers.count > 1 and not running.jobs:
+        # As many as there are companions already work here.
+        running = replace(running, jobs=1)
     try:
-        yield from run_slides(entries, step, stage=STAGE, work=request.work)
+        yield from with_products(run_slides_job(entries, job, running), kept, entries)
     finally:
         if workers.first:
-            write_qc_page(request.work)
+            with one_at_a_time(request.work, "qc"):
+                write_qc_page(request.work)
 
 
 def pool_of(
-    request: PretrainingRequest, records: Sequence[SlideRecord[PoolSlide | None]]
+    request: PretrainingRequest,
+    records: Sequence[SlideRecord[PoolSlide | None]],
+    workers: Workers = ALONE,
 ) -> PatchPool:
-    """The patches that were found.
+    """The patches that were found, by every process that trains.
+
+    They stand in the order of the slides, whichever of them ended first.
 
     Raises:
         UsageError: None were.
     """
-    found = [record.product for record in records if record.product is not None]
-    return _finder(request).pool(found)
+    found = {r.row.slide_id: r.product for r in records if r.product is not None}
+    names = [entry.slide_id for entry in list_slides(request)]
+    everywhere = workers.add(torch.tensor([float(name in found) for name in names]))
+    agreed = (everywhere == workers.count).tolist()
+    return _finder(request).pool(
+        [found[name] for name, is_known in zip(names, agreed, strict=True) if is_known]
+    )
 
 
-def cache_patches(request: PretrainingRequest, pool: PatchPool) -> Iterator[CachedSlide]:
+def cache_patches(
+    request: PretrainingRequest, pool: PatchPool
+) -> Iterator[SlideRecord[CachedSlide]]:
     """Copies patches into the cache where they are missing.
+
+    Yields:
+        A record per slide whose file is made.
 
     Raises:
         RecipeError: The cache was made with other settings or from other slides.
         StorageError: The disk has no room.
     """
-    if request.cache is not None:
-        yield from build_cache(pool, request.cache, request.reading, overwrite=request.overwrite)
+    if request.cache is None:
+        return
+    remarks = missing_files(pool, request.cache, overwrite=request.overwrite)
+    missing = {
+        slide.slide_id: (slide, remark)
+        for slide, remark in zip(pool.slides, remarks, strict=True)
+        if remark is not None
+    }
+    if not missing:
+        return
+    job = CacheJob(
+        work=request.work,
+        slides={name: slide for name, (slide, _) in missing.items()},
+        remarks={name: remark for name, (_, remark) in missing.items()},
+        patch_px=pool.patch_px,
+        folder=request.cache,
+        reading=request.reading,
+    )
+    entries = [SlideEntry(slide_id=name, path=slide.path) for name, (slide, _) in missing.items()]
+    # Another cache is not this one, whatever other runs on the work folder have copied.
+    yield from run_slides_job(entries, job, replace(request.running, claim=False))
+
+
+def cached_pool(request: PretrainingRequest, pool: PatchPool) -> PatchPool:
+    """The pool without the slides that could not be copied into the cache.
+
+    Raises:
+        UsageError: None could.
+    """
+    if request.cache is None:
+        return pool
+    cache = request.cache
+    return _finder(request).pool([s for s in pool.slides if cache_file(cache, s).exists()])
 
 
 def prepare_patches(

@@ -1,41 +1,38 @@
-"""`hvit report`: one page per slide, one for the cohort, or sheets that hide which map is which."""
+"""`hvit report`: one page per slide, and one for the cohort."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import ClassVar
 from urllib.parse import quote
 
 from hvit_cli import __version__
-from hvit_cli.engine.run import SlideRecord, run_slides
+from hvit_cli.engine.attempt import Step
+from hvit_cli.engine.execute import ALONE, run_job
+from hvit_cli.engine.job import SlideJob
+from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import LabelError, UsageError
-from hvit_cli.heatmaps.maps import check_head
-from hvit_cli.heatmaps.render import colour_table
-from hvit_cli.report.blind import ANSWER_COLUMNS, KEY_COLUMNS, key_row, plan_sheets
 from hvit_cli.report.cohort_page import cohort_page
 from hvit_cli.report.facts import CohortSlide, Said
 from hvit_cli.report.slide_page import slide_page
 from hvit_cli.settings import (
-    Attention,
     EmbeddingSettings,
     HeatmapSettings,
     ReadingSettings,
     ReportSettings,
+    RunSettings,
     TissueSettings,
 )
-from hvit_cli.slides.manifest import SlideEntry, find_slides
-from hvit_cli.steps.blind import BlindPainter
-from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.slides.manifest import SlideEntry
+from hvit_cli.steps.choose import ChosenModel, ModelRequest
 from hvit_cli.steps.cohort_report import COHORT, cohort_report
-from hvit_cli.steps.encoder import model_embedder
-from hvit_cli.steps.explain import needs_pixels
-from hvit_cli.steps.prepare import SlidePreparer
 from hvit_cli.steps.report import Reported, SlideReporter
-from hvit_cli.steps.stored_features import feature_files
+from hvit_cli.steps.report_inputs import report_entries, report_models, report_preparer
 from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
-from hvit_cli.storage.tables import write_table
 from hvit_cli.storage.work import WorkFolder
 from hvit_cli.training.labels import read_labels, require_sound
 
@@ -55,6 +52,19 @@ class PageWritten:
     slide_id: str
     page: Path | None
     said: Sequence[Said]
+
+
+@dataclass(frozen=True, kw_only=True)
+class SlideTold:
+    """One slide's page, and what the cohort's page tells of the slide.
+
+    Attributes:
+        written: The page.
+        for_cohort: What was found, without the large pictures; None where there is no such page.
+    """
+
+    written: PageWritten
+    for_cohort: Reported | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,6 +95,67 @@ class Places:
     slides: Mapping[str, Path]
 
 
+@dataclass(frozen=True, kw_only=True)
+class ReportJob(SlideJob[SlideTold]):
+    """Reports on a slide.
+
+    Attributes:
+        models: One for each kind of attention that is shown, the one that counts first.
+        maps: What the maps show and how they are painted.
+        settings: What a report holds.
+        label_of: What is true, by slide id.
+        places: Where pages go.
+    """
+
+    stage: ClassVar[str] = STAGE
+
+    models: tuple[ChosenModel, ...]
+    maps: HeatmapSettings
+    settings: ReportSettings
+    reading: ReadingSettings
+    tissue: TissueSettings
+    embedding: EmbeddingSettings
+    label_of: Mapping[str, int] = field(repr=False)
+    places: Places = field(repr=False)
+    overwrite: bool = False
+
+    def open(self) -> Step[SlideTold]:
+        """Loads the models and their patch encoder.
+
+        Raises:
+            HvitError: They cannot be loaded.
+        """
+        preparer = report_preparer(
+            self.models, self.work, self.reading, self.tissue, self.embedding, self.overwrite
+        )
+        reporter = SlideReporter(
+            models=self.models,
+            maps=self.maps,
+            settings=self.settings,
+            embedding=self.embedding,
+            work=self.work,
+        )
+
+        def step(entry: SlideEntry) -> tuple[StatusRow, SlideTold]:
+            prepared = preparer.features(entry)
+            label = self.label_of.get(entry.slide_id)
+            found = reporter.report(entry, preparer.reading, prepared, label)
+            page = self.places.slides.get(entry.slide_id)
+            if page is not None:
+                write_text(page, slide_page(found.report, version=__version__))
+            for_cohort: Reported | None = None
+            if self.places.cohort is not None:
+                # The large pictures are in the slide's own page.
+                for_cohort = replace(
+                    found, report=replace(found.report, overview=None, explained=None)
+                )
+            written = PageWritten(slide_id=entry.slide_id, page=page, said=found.report.said)
+            told = SlideTold(written=written, for_cohort=for_cohort)
+            return prepared.row(entry, STAGE), told
+
+        return step
+
+
 def report(
     sources: Sequence[Path],
     *,
@@ -99,8 +170,9 @@ def report(
     labels: LabelSource | None = None,
     exclude: Path | None = None,
     overwrite: bool = False,
+    running: RunSettings = ALONE,
 ) -> Iterator[SlideRecord[PageWritten]]:
-    """Reports on slides one after another, and at the end on all of them.
+    """Reports on slides, and at the end on all of them.
 
     Args:
         sources: Slides, folders, manifests.
@@ -116,6 +188,8 @@ def report(
         labels: What is true; the worst errors then come first.
         exclude: Table of slides to leave out.
         overwrite: Make masks, tiles and features again that exist with other settings.
+        running: How the slides are spread over processes and guarded; they are not shared with
+            other runs, because the cohort's page is written by the one that has them all.
 
     Yields:
         A record per slide.
@@ -123,116 +197,47 @@ def report(
     Raises:
         HvitError: Nothing can be done at all (no slides, no model, unreadable labels).
     """
-    entries = _entries(sources, exclude, tissue, maps)
+    entries = report_entries(sources, exclude, tissue, maps)
     places = places_of(entries, work, out)
-    models = _models(request, work, len(entries), maps)
+    models = report_models(request, work, len(entries), maps)
     label_of = _labels(labels, entries, models[0])
-    preparer = _preparer(models, work, reading, tissue, embedding, overwrite)
-    reporter = SlideReporter(
-        models=models, maps=maps, settings=settings, embedding=embedding, work=work
+    record_exclusion(work.path, STAGE, exclude)
+    job = ReportJob(
+        work=work,
+        models=tuple(models),
+        maps=maps,
+        settings=settings,
+        reading=reading,
+        tissue=tissue,
+        embedding=embedding,
+        label_of=label_of,
+        places=places,
+        overwrite=overwrite,
     )
+    rows: dict[str, CohortSlide] = {}
     told: dict[str, Reported] = {}
-
-    def step(entry: SlideEntry) -> tuple[StatusRow, PageWritten]:
-        prepared = preparer.features(entry)
-        found = reporter.report(entry, preparer.reading, prepared, label_of.get(entry.slide_id))
-        page = places.slides.get(entry.slide_id)
-        if page is not None:
-            write_text(page, slide_page(found.report, version=__version__))
-        if places.cohort is not None:
-            # The large pictures are in the slide's own page.
-            told[entry.slide_id] = replace(
-                found, report=replace(found.report, overview=None, explained=None)
-            )
-        written = PageWritten(slide_id=entry.slide_id, page=page, said=found.report.said)
-        return prepared.row(entry, STAGE), written
-
-    rows: list[CohortSlide] = []
-    for record in run_slides(entries, step, stage=STAGE, work=work):
-        rows.append(_row(record.row, told, places, label_of))
-        yield record
+    for record in run_job(entries, job, replace(running, claim=False, shard=None)):
+        slide_id, product = record.row.slide_id, record.product
+        if product is not None and product.for_cohort is not None:
+            told[slide_id] = product.for_cohort
+        rows[slide_id] = _row(record.row, told, places, label_of)
+        yield SlideRecord(
+            number=record.number,
+            total=record.total,
+            row=record.row,
+            product=None if product is None else product.written,
+        )
     if places.cohort is not None:
-        whole = cohort_report(rows, list(told.values()), models, maps, places.cohort)
+        # In the order of the slides, whichever of them ended first.
+        names = [entry.slide_id for entry in entries]
+        whole = cohort_report(
+            [rows[name] for name in names],
+            [told[name] for name in names if name in told],
+            models,
+            maps,
+            places.cohort,
+        )
         write_text(places.cohort, cohort_page(whole, version=__version__))
-
-
-def blind(
-    sources: Sequence[Path],
-    *,
-    work: WorkFolder,
-    out: Path | None,
-    maps: HeatmapSettings,
-    settings: ReportSettings,
-    request: ModelRequest,
-    reading: ReadingSettings,
-    tissue: TissueSettings,
-    embedding: EmbeddingSettings,
-    exclude: Path | None = None,
-    overwrite: bool = False,
-) -> Iterator[SlideRecord[tuple[Path, ...]]]:
-    """Draws randomised sheets of masked and plain maps, and writes the key.
-
-    The arguments are those of `report`; `out` is a folder, `blind/` in the work folder by
-    default. It gets `sheets/`, with the form for the answers, and `key.csv` beside it.
-
-    Yields:
-        A record per slide; its product is its sheets.
-
-    Raises:
-        HvitError: Nothing can be done at all.
-    """
-    if request.attention is not None:
-        raise UsageError(
-            "blinded sheets compare both kinds of attention",
-            where="--blind",
-            hint="without --masked and --plain",
-        )
-    if maps.shown_scale == "raw" and not maps.signed and maps.map != "single":
-        raise UsageError(
-            "raw weights of masked and plain attention differ in size, which tells them apart",
-            where="--scale",
-            found="raw",
-            wanted="relative, rank or minmax",
-        )
-    folder = out or work.path / "blind"
-    if folder.is_file() or folder.suffix:
-        raise UsageError("blinded sheets go into a folder", where=folder)
-    # Sheets that no key names would be judged for nothing, so none are ever mixed.
-    if (folder / "key.csv").exists() or any((folder / "sheets").glob("*")):
-        raise UsageError(
-            "other sheets lie here", where=folder, hint="another folder with -o, or removing them"
-        )
-    entries = _entries(sources, exclude, tissue, maps)
-    models = _models(request, work, len(entries), maps)
-    preparer = _preparer(models, work, reading, tissue, embedding, overwrite)
-    painter = BlindPainter(models=models, maps=maps, embedding=embedding, work=work)
-    sheets = plan_sheets([e.slide_id for e in entries], settings.sheets, settings.seed)
-    key: dict[str, dict[str, object]] = {}
-    shown = (maps.map, maps.level, maps.shown_scale)
-
-    def step(entry: SlideEntry) -> tuple[StatusRow, tuple[Path, ...]]:
-        prepared = preparer.features(entry)
-        row = prepared.row(entry, STAGE)
-        if prepared.features is None:
-            return row, ()
-        mine = [sheet for sheet in sheets if sheet.slide_id == entry.slide_id]
-        paths = painter.draw(entry, preparer.reading, prepared.features, mine, folder / "sheets")
-        for sheet, path in zip(mine, paths, strict=True):
-            key[sheet.name] = key_row(
-                sheet, path, model=models[0].folder.name, shown=shown, seed=settings.seed
-            )
-        return row, tuple(paths)
-
-    try:
-        yield from run_slides(entries, step, stage=STAGE, work=work)
-    finally:
-        if key:
-            drawn = [sheet for sheet in sheets if sheet.name in key]
-            write_table(folder / "key.csv", KEY_COLUMNS, (key[sheet.name] for sheet in drawn))
-            form = ANSWER_COLUMNS[settings.sheets]
-            write_table(
-                folder / "sheets" / "answers.csv", form, [{"sheet": sheet.name} for sheet in drawn]
-            )
 
 
 def places_of(entries: Sequence[SlideEntry], work: WorkFolder, out: Path | None) -> Places:
@@ -276,58 +281,6 @@ def cohort_page_of(work: WorkFolder, out: Path | None, slides: int) -> Path | No
 
 def _is_page(out: Path) -> bool:
     return out.suffix.lower() in (".html", ".htm") and not out.is_dir()
-
-
-def _entries(
-    sources: Sequence[Path], exclude: Path | None, tissue: TissueSettings, maps: HeatmapSettings
-) -> list[SlideEntry]:
-    colour_table(maps.shown_colour_map)
-    if feature_files(sources):
-        raise UsageError(
-            "a report shows the slides themselves",
-            found="feature files",
-            hint="the slides, whose features in the work folder are reused",
-        )
-    if needs_pixels(maps):
-        raise UsageError(
-            "a report has a value for each patch and none for tokens",
-            where="--level",
-            found=maps.level,
-            wanted="region, slide or region×slide",
-        )
-    return find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
-
-
-def _models(
-    request: ModelRequest, work: WorkFolder, slides: int, maps: HeatmapSettings
-) -> list[ChosenModel]:
-    """One for each kind of attention that is shown, the one that counts first."""
-    first = choose_model(request, work, slides=slides)
-    check_head(maps.head, first.folder.aggregator.region_heads)
-    if request.attention is not None:
-        return [first]
-    other: Attention = "plain" if first.attention == "masked" else "masked"
-    return [first, choose_model(replace(request, attention=other), work, slides=slides)]
-
-
-def _preparer(
-    models: Sequence[ChosenModel],
-    work: WorkFolder,
-    reading: ReadingSettings,
-    tissue: TissueSettings,
-    embedding: EmbeddingSettings,
-    overwrite: bool,
-) -> SlidePreparer:
-    # Features of all patches serve both kinds of attention.
-    widest = next((model for model in models if model.attention == "plain"), models[0])
-    return SlidePreparer(
-        work=work,
-        reading=reading_of(models[0], reading),
-        tissue=tissue,
-        tiling=models[0].folder.tiling,
-        embedder=model_embedder(widest, embedding),
-        overwrite=overwrite,
-    )
 
 
 def _labels(

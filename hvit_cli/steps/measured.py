@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,19 +11,14 @@ from typing import Any
 from hvit_cli.measures.records import MapMeasures, MapRow
 from hvit_cli.settings import MeasureSettings, as_recipe
 from hvit_cli.steps.choose import ChosenModel
+from hvit_cli.steps.kept_rows import keep_rows, kept_rows
 from hvit_cli.steps.slide_truth import TruthSource
-from hvit_cli.storage.atomic import write_text
 from hvit_cli.storage.features import SlideFeatures
 
 # Raised when the same settings begin to give other numbers.
 METHOD = 1
 
 _KIND = "hvit-map-measures"
-
-
-def measured_file(folder: Path, slide_id: str) -> Path:
-    """Where the rows of a slide lie."""
-    return folder / "slides" / f"{slide_id}.json"
 
 
 def measured_recipe(
@@ -68,21 +62,12 @@ def measured_recipe(
 
 def stored_rows(path: Path, recipe: dict[str, Any]) -> list[MapMeasures] | None:
     """The rows that were measured with this recipe; None where there are none."""
-    try:
-        stored = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    rows = kept_rows(path, _KIND, recipe)
+    if rows is None:
         return None
-    # Through JSON, so that tuples equal the lists they were stored as.
-    if stored.get("kind") != _KIND or stored.get("recipe") != json.loads(json.dumps(recipe)):
-        return None
-    return [MapMeasures(**{**row, "row": MapRow(**row["row"])}) for row in stored["rows"]]
+    return [MapMeasures(**{**row, "row": MapRow(**row["row"])}) for row in rows]
 
 
 def store_rows(path: Path, recipe: dict[str, Any], rows: Sequence[MapMeasures]) -> None:
     """Writes a slide's rows, whole or not at all."""
-    content = {
-        "kind": _KIND,
-        "recipe": recipe,
-        "rows": [dataclasses.asdict(row) for row in rows],
-    }
-    write_text(path, json.dumps(content) + "\n")
+    keep_rows(path, _KIND, recipe, [dataclasses.asdict(row) for row in rows])

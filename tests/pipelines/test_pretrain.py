@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 from safetensors.torch import load_file
 from typer.testing import CliRunner
 
@@ -16,6 +17,7 @@ from hvit_cli.models.encoders import load_encoder
 from hvit_cli.pipelines.pretrain import (
     PretrainingRequest,
     cache_patches,
+    cached_pool,
     find_patches,
     list_slides,
     pool_of,
@@ -25,8 +27,16 @@ from hvit_cli.pipelines.pretrain import (
 )
 from hvit_cli.pretraining.job import PretrainingJob
 from hvit_cli.pretraining.records import PretrainingRecord
-from hvit_cli.settings import CropSettings, PretrainingSettings, ReadingSettings, TilingSettings
+from hvit_cli.settings import (
+    CropSettings,
+    PretrainingSettings,
+    ReadingSettings,
+    RunSettings,
+    TilingSettings,
+)
+from hvit_cli.slides.reader import Slide
 from hvit_cli.storage.work import WorkFolder
+from hvit_cli.training.workers import Workers
 
 SETTINGS = PretrainingSettings(
     width=32,
@@ -62,7 +72,7 @@ def request_of(slides: Path, tmp_path: Path, **changes: object) -> PretrainingRe
 def job_of(request: PretrainingRequest) -> PretrainingJob:
     pool = pool_of(request, list(find_patches(request, list_slides(request))))
     list(cache_patches(request, pool))
-    return prepare_patches(request, pool)
+    return prepare_patches(request, cached_pool(request, pool))
 
 
 def run(request: PretrainingRequest) -> list[PretrainingRecord]:
@@ -206,6 +216,7 @@ def test_the_region_level_takes_one_folder_of_features(tmp_path: Path) -> None:
     [
         ({"name": "mine"}, "--name"),
         ({"threads": 2}, "--threads"),
+        ({"running": RunSettings(jobs=3)}, "how slides are spread"),
         ({"probe": Path("table.csv")}, "--probe"),
         ({"reading": ReadingSettings(spacing_um=0.25)}, "how slides are read"),
         ({"tiling": TilingSettings(region_px=4096)}, "regions and patches"),
@@ -236,3 +247,64 @@ def test_the_command_pretrains_and_says_where_the_encoder_lies(
     folder = tmp_path / "w" / "encoders" / "patch"
     assert load_encoder(folder).spec.name == "mine"
     assert "epoch kept" in ended.stdout
+
+
+def test_patches_do_not_depend_on_processes_or_on_the_order_in_which_slides_end(
+    slides: Path, tmp_path: Path
+) -> None:
+    for name in ("a", "z"):
+        shutil.copy(slides / "drawn.tiff", slides / f"{name}.tiff")
+    pools, caches = [], []
+    for jobs in (1, 2):
+        request = request_of(
+            slides,
+            tmp_path,
+            work=WorkFolder(tmp_path / f"work{jobs}"),
+            cache=tmp_path / f"cache{jobs}",
+            running=RunSettings(jobs=jobs),
+        )
+        records = list(find_patches(request, list_slides(request)))
+        pool = pool_of(request, records[::-1])
+        assert {r.row.status for r in cache_patches(request, pool)} == {"done"}
+        # What is there is not copied again.
+        assert not list(cache_patches(request, pool))
+        pools.append([(s.slide_id, s.origin_level0.tolist(), s.recipe) for s in pool.slides])
+        files = sorted((tmp_path / f"cache{jobs}").iterdir())
+        caches.append([(file.name, file.read_bytes()) for file in files])
+    assert [name for name, _, _ in pools[0]] == ["a", "drawn", "z"]
+    assert pools[0] == pools[1]
+    assert caches[0] == caches[1]
+
+
+def test_a_slide_that_cannot_be_copied_is_left_out_and_said(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(slides / "drawn.tiff", slides / "other.tiff")
+    request = request_of(slides, tmp_path, cache=tmp_path / "cache")
+    pool = pool_of(request, list(find_patches(request, list_slides(request))))
+    read = Slide.read_patch
+
+    def refused(self: Slide, *args: object) -> object:
+        if self.slide_id == "other":
+            raise OSError("stale file handle")
+        return read(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Slide, "read_patch", refused)
+    rows = [record.row for record in cache_patches(request, pool)]
+    assert {row.slide_id: row.status for row in rows} == {"drawn": "done", "other": "failed"}
+    left = cached_pool(request, pool)
+    assert [slide.slide_id for slide in left.slides] == ["drawn"]
+    assert prepare_patches(request, left).slides == ("drawn",)
+
+
+def test_processes_that_train_together_leave_out_what_one_of_them_could_not_find(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.copy(slides / "drawn.tiff", slides / "other.tiff")
+    request = request_of(slides, tmp_path)
+    records = list(find_patches(request, list_slides(request)))
+    # The other process found `other` alone: bare, drawn, other.
+    theirs = torch.tensor([0.0, 0.0, 1.0])
+    monkeypatch.setattr(Workers, "add", lambda self, values: values + theirs)
+    pool = pool_of(request, records, Workers(rank=0, count=2))
+    assert [slide.slide_id for slide in pool.slides] == ["other"]

@@ -14,8 +14,9 @@ import pytest
 from PIL import Image
 
 from hvit_cli.errors import LabelError, UsageError
+from hvit_cli.pipelines.blind import blind
 from hvit_cli.pipelines.predict import predict
-from hvit_cli.pipelines.report import LabelSource, blind, places_of, report
+from hvit_cli.pipelines.report import LabelSource, places_of, report
 from hvit_cli.settings import (
     EmbeddingSettings,
     HeatmapSettings,
