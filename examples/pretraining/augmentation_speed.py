@@ -280,8 +280,8 @@ def main() -> None:
                     seconds = timed(way, patches, threads, pool)
                     if turn:
                         taken[name].append(seconds)
-        for name, seconds in taken.items():
-            clock, processor = np.median(seconds, axis=0)
+        for name, turns in taken.items():
+            clock, processor = np.median(turns, axis=0)
             rate, cost = asked.patches / clock, 1e3 * processor / asked.patches
             print(
                 f"{threads} threads  {name:16s} {rate:7.1f} patches/s, {cost:6.2f} ms CPU a patch"

@@ -112,28 +112,6 @@ def check_head(head: int | None, heads: int, network: str = "region Transformer"
         )
 
 
-def raw_attention(
-    attention: npt.ArrayLike, visible: npt.NDArray[np.bool_], head: int | None = None
-) -> npt.NDArray[np.float64]:
-    """Attention from CLS to each patch, one head or the mean of all; 0 where not visible.
-
-    Args:
-        attention: (V, H) softmax weights of the V visible rows, in the order of the rows.
-        visible: (P,) bool with V entries true.
-        head: The head to take, 0 first; nothing averages them.
-
-    Raises:
-        UsageError: The head is out of range.
-    """
-    heads = np.asarray(attention, np.float64)  # (V, H)
-    if heads.ndim != 2 or len(heads) != int(visible.sum()):
-        raise ValueError(f"attention of shape {heads.shape} for {int(visible.sum())} patches")
-    check_head(head, heads.shape[1])
-    raw = np.zeros(len(visible), np.float64)
-    raw[visible] = heads.mean(axis=1) if head is None else heads[:, head]
-    return raw
-
-
 def check_attention_sum(
     raw: npt.NDArray[np.float64],
     region_index: npt.NDArray[np.int64],

@@ -14,9 +14,9 @@ from hvit_cli.errors import UsageError
 from hvit_cli.heatmaps.maps import (
     across_slide,
     check_attention_sum,
+    check_head,
     minmax,
     rank,
-    raw_attention,
     relative,
     rescale,
 )
@@ -25,24 +25,12 @@ TWO_REGIONS = [(0, 0), (400, 0)]
 finite = st.floats(-1e3, 1e3, allow_nan=False, width=32)
 
 
-def test_raw_is_the_mean_of_the_heads_or_one_of_them_and_0_where_nothing_was_seen() -> None:
-    attention = np.array([[0.1, 0.3], [0.2, 0.6]])
-    visible = np.array([True, False, True])
-    assert raw_attention(attention, visible).tolist() == pytest.approx([0.2, 0, 0.4])
-    assert raw_attention(attention, visible, 1).tolist() == pytest.approx([0.3, 0, 0.6])
-
-
 @pytest.mark.parametrize("head", [2, 7, -1])
 def test_a_head_that_does_not_exist_is_named_with_those_that_do(head: int) -> None:
     with pytest.raises(UsageError) as caught:
-        raw_attention(np.ones((1, 2)), np.array([True]), head)
+        check_head(head, 2)
     expected = f"--head: the region Transformer has no such attention head; found {head}"
     assert str(caught.value) == f"{expected}; wanted 0 to 1"
-
-
-def test_attention_for_another_number_of_patches_is_refused() -> None:
-    with pytest.raises(ValueError, match="for 2 patches"):
-        raw_attention(np.ones((3, 2)), np.array([True, False, True]))
 
 
 def test_attention_that_does_not_add_up_is_noticed() -> None:
