@@ -15,6 +15,7 @@ from hvit_cli.engine.claims import Claims, alone
 from hvit_cli.engine.elsewhere import Elsewhere
 from hvit_cli.engine.job import SlideJob
 from hvit_cli.engine.limits import default_jobs
+from hvit_cli.engine.overlapping import Overlapping
 from hvit_cli.engine.processes import Processes
 from hvit_cli.engine.quarantine import Failures, failures, unchanged_since
 from hvit_cli.engine.receipts import receipt_of, unchanged
@@ -233,4 +234,4 @@ def _workers(
             memory_gib=running.memory_limit,
             watch=watch,
         )
-    return InProcess(job, watch)
+    return Overlapping(job, watch) if job.at_once > 1 and slides > 1 else InProcess(job, watch)

@@ -28,6 +28,15 @@ class SlideJob(ABC, Generic[T]):
 
     work: WorkFolder
 
+    @property
+    def at_once(self) -> int:
+        """Slides that one process may work on at a time, in threads.
+
+        More than one pays for steps that read a slide and then compute, if they share what
+        computes (`steps.patch_stream`) and nothing else that changes.
+        """
+        return 1
+
     @abstractmethod
     def open(self) -> Step[T]:
         """Loads what the step needs (models, encoders) and returns it.

@@ -50,6 +50,11 @@ class EmbedJob(SlideJob[Prepared]):
     embedding: EmbeddingSettings
     overwrite: bool = False
 
+    @property
+    def at_once(self) -> int:
+        """One slide is read while another is embedded."""
+        return 2
+
     def open(self) -> Step[Prepared]:
         """Loads the patch encoder.
 

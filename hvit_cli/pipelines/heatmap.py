@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -67,6 +68,14 @@ class HeatmapJob(SlideJob[Heatmap | None]):
     targets: dict[str, Targets] = field(repr=False)
     overwrite: bool = False
 
+    @property
+    def at_once(self) -> int:
+        """One slide is read while another is embedded.
+
+        Maps of the patch encoder's own attention change the encoder while they look into it.
+        """
+        return 1 if self.is_stored or needs_pixels(self.settings) else 2
+
     def open(self) -> Step[Heatmap | None]:
         """Loads the models, and their patch encoder where slides are read.
 
@@ -95,6 +104,8 @@ class HeatmapJob(SlideJob[Heatmap | None]):
             figure=self.figure,
         )
 
+        drawing = threading.Lock()
+
         def step(entry: SlideEntry) -> tuple[StatusRow, Heatmap | None]:
             prepared = features_of(entry)
             row = prepared.row(entry, STAGE)
@@ -103,9 +114,11 @@ class HeatmapJob(SlideJob[Heatmap | None]):
             others: Iterator[SlideFeatures] = iter(())
             if preparer is not None:
                 others = shifted_features(preparer, entry, prepared.features, self.settings.overlap)
-            return row, painter.draw(
-                entry, self.reading, prepared.features, self.targets[entry.slide_id], others
-            )
+            # Some maps hang themselves into the model's layers while they look.
+            with drawing:
+                return row, painter.draw(
+                    entry, self.reading, prepared.features, self.targets[entry.slide_id], others
+                )
 
         return step
 

@@ -104,6 +104,11 @@ class PredictJob(SlideJob[Prediction]):
     embedding: EmbeddingSettings
     overwrite: bool = False
 
+    @property
+    def at_once(self) -> int:
+        """One slide is read while another is embedded."""
+        return 1 if self.is_stored else 2
+
     def open(self) -> Step[Prediction]:
         """Loads the model, and its patch encoder where slides are graded.
 

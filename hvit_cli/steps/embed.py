@@ -4,20 +4,25 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from collections.abc import Generator, Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from hvit_cli.errors import DamagedFileError
 from hvit_cli.models.encoders import PatchEncoder
 from hvit_cli.models.local_encoder import DESCRIPTION_FILE, PRETRAINING_SLIDES
 from hvit_cli.settings import Attention
+from hvit_cli.settings.seal import sealed
+from hvit_cli.slides.ahead import read_ahead
 from hvit_cli.slides.geometry import ReadingPlan
 from hvit_cli.slides.reader import Slide
+from hvit_cli.steps.patch_stream import PatchStream
+from hvit_cli.steps.remade import made_again
 from hvit_cli.steps.saved_rows import SavedRows
 from hvit_cli.steps.watch import Watch, unwatched
 from hvit_cli.storage.atomic import write_text
@@ -29,6 +34,10 @@ from hvit_cli.storage.work import WorkFolder
 # Raised when the same settings begin to give other features.
 METHOD = 1
 
+# Threads of the encoder for each that reads: the shares of time that both take of a processor.
+_COMPUTING_PER_READER = 4
+_MOST_READERS = 8
+
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float16]
 
@@ -37,7 +46,7 @@ _LOG = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Embedder:
-    """A patch encoder on its device, and how patches are fed to it.
+    """A patch encoder on its device, and how patches are fed to it; threads may share it.
 
     Attributes:
         encoder: The encoder, on the device where it runs.
@@ -48,6 +57,17 @@ class Embedder:
     encoder: PatchEncoder
     attention: Attention
     batch_size: int
+    stream: PatchStream = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "stream", PatchStream(self.encoder.embed, self.batch_size))
+
+    @property
+    def readers(self) -> int:
+        """Threads that read a slide; a GPU leaves the processors to them."""
+        threads = torch.get_num_threads()
+        on_processor = self.encoder.device.type == "cpu"
+        return min(_MOST_READERS, max(1, threads // (_COMPUTING_PER_READER if on_processor else 1)))
 
     def recipe(self, tiles: TileFile) -> Recipe:
         """What decides the features of one slide.
@@ -78,10 +98,10 @@ class Embedder:
             return fraction > tiles.background_below
         return np.ones(fraction.shape, bool)
 
-    def features(self, patches: Iterable[Pixels]) -> Iterator[Rows]:
-        """Embeds patches.
+    def features(self, patches: Iterable[Pixels]) -> Generator[Rows, None, None]:
+        """Embeds patches of a slide, in batches that it shares with other slides.
 
-        Features are rounded to float16 here, so that a score from memory equals one from a file.
+        Features are rounded to float16 there, so that a score from memory equals one from a file.
 
         Args:
             patches: Some patches at a time, (n, patch, patch, 3).
@@ -89,8 +109,7 @@ class Embedder:
         Yields:
             (n, D) features in the same order, grouped in another way.
         """
-        for batch in batches(patches, self.batch_size):
-            yield np.asarray(self.encoder.embed(batch), np.float16)
+        return self.stream.features(patches)
 
 
 def make_features(
@@ -128,13 +147,13 @@ def make_features(
         try:
             found = read_features(path)
         except DamagedFileError as error:
-            remark = f"made again, because {error.what}"
+            remark = made_again(work, path, error.what)
         else:
             require_same_recipe(path, found.recipe, recipe)
             if found.patches == "all" or embedder.attention == "masked":
                 saved.remove()
                 return found, "reused"
-            remark = "made again, because the file held only patches with tissue"
+            remark = made_again(work, path, "the file held only patches with tissue")
     features = embed_slide(slide, tiles, embedder, recipe, saved=saved, watch=watch)
     _record_pretraining(path.parent, embedder.encoder)
     write_features(path, features)
@@ -153,7 +172,8 @@ def _record_pretraining(folder: Path, encoder: PatchEncoder) -> None:
     """Writes beside features which slides their encoder was trained on, where that is known."""
     slides, file = encoder.spec.pretraining_slides, folder / DESCRIPTION_FILE
     if slides and not file.exists():
-        write_text(file, json.dumps({PRETRAINING_SLIDES: list(slides)}, indent=2) + "\n")
+        said = sealed({PRETRAINING_SLIDES: list(slides)})
+        write_text(file, json.dumps(said, indent=2) + "\n")
 
 
 def embed_slide(
@@ -189,12 +209,14 @@ def embed_slide(
         _LOG.info("%s: goes on after %d of %d patches", slide.slide_id, done, total)
     left = wanted.copy()
     left[region_index[:done], patch_index[:done]] = False
-    parts = embedder.features(read_regions(slide, tiles, left))
+    parts = embedder.features(read_regions(slide, tiles, left, threads=embedder.readers))
     watch(slide.slide_id, done, total)
-    for part in parts if saved is None else saved.saving(parts):
-        embedded.append(part)
-        done += len(part)
-        watch(slide.slide_id, done, total)
+    # Closed also where `watch` ends the run: others share the stream, and wait for what is in it.
+    with closing(parts):
+        for part in parts if saved is None else saved.saving(parts):
+            embedded.append(part)
+            done += len(part)
+            watch(slide.slide_id, done, total)
     return SlideFeatures(
         slide_id=slide.slide_id,
         features=np.concatenate(embedded),
@@ -234,35 +256,34 @@ def _plan(tiles: TileFile) -> ReadingPlan:
     )
 
 
-def read_regions(slide: Slide, tiles: TileFile, wanted: npt.NDArray[np.bool_]) -> Iterator[Pixels]:
-    """Yields the wanted patches of each region, (n, patch, patch, 3), reading one ahead.
+def read_regions(
+    slide: Slide, tiles: TileFile, wanted: npt.NDArray[np.bool_], *, threads: int = 1
+) -> Iterator[Pixels]:
+    """Yields the wanted patches of each region, (n, patch, patch, 3), reading ahead.
 
     Args:
         slide: The open slide.
         tiles: Its regions.
         wanted: (M, K) which patches.
+        threads: Threads that read; each holds a region more.
     """
-    plan, regions = _plan(tiles), tiles.regions
-
-    def read(region: int) -> Pixels:
-        x, y = regions.origin_level0[region]
-        return slide.read_patches(
-            plan,
-            (float(x), float(y)),
-            regions.patch_px,
-            regions.side,
+    regions = tiles.regions
+    requests = [
+        (
+            (float(regions.origin_level0[region][0]), float(regions.origin_level0[region][1])),
             np.flatnonzero(wanted[region]),
         )
-
-    # One thread holds the slide's handle; it reads the next region while this one is embedded.
-    with ThreadPoolExecutor(max_workers=1) as reader:
-        ahead: Future[Pixels] | None = None
-        for region in np.flatnonzero(wanted.any(axis=1)):
-            current, ahead = ahead, reader.submit(read, int(region))
-            if current is not None:
-                yield current.result()
-        if ahead is not None:
-            yield ahead.result()
+        for region in np.flatnonzero(wanted.any(axis=1))
+    ]
+    return read_ahead(
+        slide,
+        _plan(tiles),
+        requests,
+        patch_px=regions.patch_px,
+        side=regions.side,
+        threads=threads,
+        waiting=threads + 1,
+    )
 
 
 def batches(regions: Iterable[Pixels], batch_size: int) -> Iterator[Pixels]:

@@ -1,0 +1,202 @@
+"""One stream of patches through the encoder, from however many slides are at hand.
+
+Each slide is done by a thread of its own, from its first tile to its file, as if it were alone.
+They meet here: patches of all slides wait in one line, the slide that came first in front, and
+are taken in batches of one size, across the borders of slides. While one slide is embedded the
+next is opened, segmented and read; while it is written the next is embedded. No thread belongs
+to the stream: whichever slide has to wait for the encoder runs it, for all of them.
+
+Features do not depend on the batch that a patch is in (`PatchEncoder.embed`), so they do not
+depend on which slides met.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Generator, Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+Pixels = npt.NDArray[np.uint8]
+Rows = npt.NDArray[np.float16]
+Embed = Callable[[Pixels], npt.NDArray[np.float32]]
+
+_MOST_WAITING_BYTES = 128 * 2**20
+"""Pixels of a slide that may wait for the encoder; beyond, its reading pauses."""
+
+_PATIENCE_S = 0.5
+"""For so long the end of a slide waits for the next one to fill its batch, the encoder idle."""
+
+
+@dataclass(eq=False)
+class _Line:
+    """The patches of one slide.
+
+    Attributes:
+        waiting: Pixels that wait for the encoder.
+        running: Patches that are in it.
+        rows: Features that came out of it and were not fetched.
+        is_ended: Whether the slide has no more patches.
+        error: Why its patches cannot be embedded.
+    """
+
+    waiting: deque[Pixels] = field(default_factory=deque)
+    running: int = 0
+    rows: list[Rows] = field(default_factory=list)
+    is_ended: bool = False
+    error: Exception | None = None
+
+    @property
+    def count(self) -> int:
+        """Patches that wait."""
+        return sum(map(len, self.waiting))
+
+    def has_room(self, batch_size: int) -> bool:
+        """Whether more may be read; a batch always may."""
+        held = sum(pixels.nbytes for pixels in self.waiting)
+        return held <= _MOST_WAITING_BYTES or self.count < 2 * batch_size
+
+    def take(self, most: int) -> list[Pixels]:
+        """Takes patches from the front."""
+        taken = []
+        while most and self.waiting:
+            pixels = self.waiting.popleft()
+            if len(pixels) > most:
+                self.waiting.appendleft(pixels[most:])
+                pixels = pixels[:most]
+            taken.append(pixels)
+            most -= len(pixels)
+        return taken
+
+
+class PatchStream:
+    """An encoder that several slides share.
+
+    Args:
+        embed: (n, patch, patch, 3) pixels to (n, D) features; called by one thread at a time.
+        batch_size: Patches per call; fewer only where no slide has more.
+    """
+
+    def __init__(self, embed: Embed, batch_size: int) -> None:
+        self._embed = embed
+        self._batch_size = batch_size
+        self._changed = threading.Condition()
+        self._lines: list[_Line] = []
+        self._is_busy = False
+
+    def features(self, patches: Iterable[Pixels]) -> Generator[Rows, None, None]:
+        """Embeds the patches of one slide; to be used up, or closed, by the slide's thread.
+
+        Args:
+            patches: Some patches at a time, (n, patch, patch, 3).
+
+        Yields:
+            (n, D) features in the same order, grouped in another way, rounded to float16.
+
+        Raises:
+            Exception: What reading raised, or the encoder on patches of this slide.
+        """
+        line = _Line()
+        with self._changed:
+            self._lines.append(line)
+        try:
+            for pixels in patches:
+                self._add(line, pixels)
+                yield from self._fetched(line)
+            self._end(line)
+            while self._is_coming(line):
+                yield from self._fetched(line)
+        finally:
+            with self._changed:
+                self._lines.remove(line)
+                self._changed.notify_all()
+
+    def _add(self, line: _Line, pixels: Pixels) -> None:
+        """Lines patches up, and embeds while batches are full or there is no room for more."""
+        with self._changed:
+            line.waiting.append(pixels)
+            self._changed.notify_all()
+            while True:
+                if not self._is_busy and self._is_batch():
+                    self._run()
+                    # The slide in front has nothing better to do; those behind it go on reading.
+                    if line is not self._lines[0] and line.has_room(self._batch_size):
+                        return
+                elif line.has_room(self._batch_size):
+                    return
+                else:
+                    self._changed.wait()
+
+    def _end(self, line: _Line) -> None:
+        with self._changed:
+            line.is_ended = True
+            self._changed.notify_all()
+
+    def _is_coming(self, line: _Line) -> bool:
+        """Embeds, or waits, until there are features of a slide; False when it has all."""
+        with self._changed:
+            while not line.rows and line.error is None:
+                if not line.count and not line.running:
+                    return False
+                if self._is_busy:
+                    self._changed.wait()
+                elif self._may_run():
+                    self._run()
+            return True
+
+    def _may_run(self) -> bool:
+        """Whether a batch is full, or nobody adds to it: ever, or for a while."""
+        if self._is_batch() or all(line.is_ended for line in self._lines):
+            return True
+        return not self._changed.wait(_PATIENCE_S) and not self._is_busy
+
+    def _fetched(self, line: _Line) -> list[Rows]:
+        with self._changed:
+            if line.error is not None:
+                raise line.error
+            rows, line.rows = line.rows, []
+            return rows
+
+    def _is_batch(self) -> bool:
+        return sum(line.count for line in self._lines) >= self._batch_size
+
+    def _run(self) -> None:
+        """Embeds one batch from the front; the lock is held before and after, not meanwhile."""
+        batch: list[tuple[_Line, list[Pixels]]] = []
+        left = self._batch_size
+        for line in self._lines:
+            taken = line.take(left)
+            if taken:
+                line.running = sum(map(len, taken))
+                left -= line.running
+                batch.append((line, taken))
+        self._is_busy = True
+        self._changed.release()
+        try:
+            ended = self._embedded([np.concatenate(taken) for _, taken in batch])
+        finally:
+            self._changed.acquire()
+            self._is_busy = False
+            for line, _ in batch:
+                line.running = 0
+            self._changed.notify_all()
+        for (line, _), rows in zip(batch, ended, strict=True):
+            if isinstance(rows, Exception):
+                line.error = rows
+                line.waiting.clear()
+            else:
+                line.rows.append(rows)
+
+    def _embedded(self, parts: list[Pixels]) -> list[Rows | Exception]:
+        """The features of each slide's patches, or why it has none."""
+        try:
+            rows = np.asarray(self._embed(np.concatenate(parts)), np.float16)
+        except Exception as error:
+            if len(parts) == 1:
+                return [error]
+            # One slide's failure is not its neighbour's.
+            return [one for part in parts for one in self._embedded([part])]
+        return list(np.split(rows, np.cumsum([len(part) for part in parts])[:-1]))
