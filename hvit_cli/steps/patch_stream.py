@@ -105,6 +105,8 @@ class PatchStream:
         try:
             for pixels in patches:
                 self._add(line, pixels)
+                while self._is_held_up(line):
+                    yield from self._fetched(line)
                 yield from self._fetched(line)
             self._end(line)
             while self._is_coming(line):
@@ -115,20 +117,21 @@ class PatchStream:
                 self._changed.notify_all()
 
     def _add(self, line: _Line, pixels: Pixels) -> None:
-        """Lines patches up, and embeds while batches are full or there is no room for more."""
         with self._changed:
             line.waiting.append(pixels)
             self._changed.notify_all()
-            while True:
-                if not self._is_busy and self._is_batch():
-                    self._run()
-                    # The slide in front has nothing better to do; those behind it go on reading.
-                    if line is not self._lines[0] and line.has_room(self._batch_size):
-                        return
-                elif line.has_room(self._batch_size):
-                    return
-                else:
-                    self._changed.wait()
+
+    def _is_held_up(self, line: _Line) -> bool:
+        """Embeds a full batch, or waits, unless a slide can go on reading; False when it can."""
+        with self._changed:
+            if not self._is_busy and self._is_batch():
+                self._run()
+                # The slide in front has nothing better to do; those behind it go on reading.
+                return line is self._lines[0] or not line.has_room(self._batch_size)
+            if line.has_room(self._batch_size):
+                return False
+            self._changed.wait()
+            return True
 
     def _end(self, line: _Line) -> None:
         with self._changed:

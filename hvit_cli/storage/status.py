@@ -35,7 +35,8 @@ class StatusRow:
         stage: segment, tile, embed, predict or heatmap.
         status: How it ended.
         reason: Why it failed or was skipped, one line; "reused" where nothing was to do.
-        seconds: Wall-clock time.
+        seconds: Wall-clock time; where two slides were worked on at a time, the time by which this
+            one made the run longer.
         spacing_um: Achieved spacing; level-0 spacing while segmenting.
         n_regions: Kept regions.
         n_patches: Patches that count: with tissue when tiled, embedded when embedded.
