@@ -3,33 +3,82 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 import typer
 
-from hvit_cli.cli import console, options
+from hvit_cli.cli import console, options, speeds
+from hvit_cli.errors import UsageError
 from hvit_cli.settings import (
     AggregatorSettings,
     EmbeddingSettings,
-    Precision,
     PretrainingSettings,
+    ReadingSettings,
     sentence,
 )
 
-if TYPE_CHECKING:
-    from hvit_cli.pipelines.bench import BenchmarkResult, PretrainingBenchmarkResult
-
-_TRAIN, _PRETRAIN = "bench train", "bench pretrain"
+_SLIDE, _TRAIN, _PRETRAIN = "bench SLIDE", "bench train", "bench pretrain"
+_GUARD = "Ratios"
 
 
 def bench(
     what: Annotated[
-        Literal["train", "pretrain"],
+        str | None,
         typer.Argument(
-            help="train: a training step, packed and slide by slide. pretrain: reading and "
-            "cropping patches, learning from them, and both together."
+            metavar="SLIDE|train|pretrain",
+            help="A slide (a drawn one by default): every stage from its bytes to its map, beside "
+            "what the machine could do. train: a training step, packed and slide by slide. "
+            "pretrain: reading and cropping patches, learning from them, and both together.",
+            show_default=False,
         ),
-    ],
+    ] = None,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Measure ratios instead, and end with code 1 where one fell below the record.",
+            rich_help_panel=_GUARD,
+        ),
+    ] = False,
+    against: Annotated[
+        Path | None,
+        typer.Option(
+            "--against",
+            help="The record for --check; the one that comes with hvit by default.",
+            rich_help_panel=_GUARD,
+        ),
+    ] = None,
+    record: Annotated[
+        Path | None,
+        typer.Option(
+            "--record",
+            help="Measure the ratios and write them as a record (JSON).",
+            rich_help_panel=_GUARD,
+        ),
+    ] = None,
+    patches: Annotated[
+        int | None,
+        typer.Option(
+            "--patches",
+            min=1,
+            help="Patches to embed in a turn; two batches on a processor by default.",
+            rich_help_panel=_SLIDE,
+            show_default=False,
+        ),
+    ] = None,
+    price_per_hour: Annotated[
+        float | None,
+        typer.Option(
+            "--price-per-hour",
+            min=0,
+            help="Price of an hour of this machine, to say what 1,000 biopsies cost.",
+            rich_help_panel=_SLIDE,
+        ),
+    ] = None,
+    encoder: options.Encoder = EmbeddingSettings.encoder,
+    model: options.Model = None,
+    batch_size: options.BatchSize = EmbeddingSettings.batch_size,
+    spacing_override: options.SpacingOverride = None,
     slides: Annotated[
         int, typer.Option("--slides", min=1, help="Slides of a step.", rich_help_panel=_TRAIN)
     ] = 32,
@@ -98,26 +147,66 @@ def bench(
         typer.Option("--threads", min=1, help="Threads of PyTorch; its own choice by default."),
     ] = None,
     device: options.Device = EmbeddingSettings.device,
-    precision: Annotated[
-        Precision, typer.Option("--precision", help="Number format, the same for all.")
-    ] = "float32",
+    precision: options.PrecisionKind = EmbeddingSettings.precision,
     seed: options.Seed = 0,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Measure on this machine what hvit says about its speed."""
+    if what in ("train", "pretrain") and (check or record):
+        raise UsageError("ratios are measured on a slide", where=what, hint=f"without {what}")
+    if check and record:
+        raise UsageError("--check and --record exclude each other")
     from hvit_cli.models.device import choose_device
     from hvit_cli.pipelines.bench import (
         BenchmarkSettings,
         PretrainingBenchmarkSettings,
         bench_pretrain,
+        bench_slide,
         bench_train,
+        check_ratios,
+        record_ratios,
     )
 
     if threads is not None:
         import torch
 
         torch.set_num_threads(threads)
+    if what not in ("train", "pretrain"):
+        path = None if what is None else Path(what)
+        embedding = EmbeddingSettings(
+            encoder=encoder, precision=precision, device=device, batch_size=batch_size
+        )
+        reading = ReadingSettings(spacing_override=spacing_override)
+        if record is not None:
+            record_ratios(path, out=record, embedding=embedding, reading=reading, repeats=repeats)
+            console.note(f"recorded in {record}")
+            return
+        if check:
+            checked = check_ratios(
+                path, against=against, embedding=embedding, reading=reading, repeats=repeats
+            )
+            console.say_json(checked) if as_json else speeds.show_ratios(checked)
+            for fallen in checked.fallen:
+                console.note(speeds.fallen_line(fallen))
+            if checked.fallen:
+                raise typer.Exit(1)
+            return
+        measured = bench_slide(
+            path,
+            model=model,
+            embedding=embedding,
+            reading=reading,
+            repeats=repeats,
+            patches=patches,
+            price_per_hour=price_per_hour,
+            watch=console.note,
+        )
+        console.say_json(measured) if as_json else speeds.show_slide(measured)
+        return
+    # These compare ways of computing, for which one number format is as good as another.
+    if precision == "auto":
+        precision = "float32"
     if what == "train":
         trained = bench_train(
             BenchmarkSettings(
@@ -131,7 +220,7 @@ def bench(
                 seed=seed,
             )
         )
-        console.say_json(trained) if as_json else _show_training(trained, repeats)
+        console.say_json(trained) if as_json else speeds.show_training(trained, repeats)
         return
     pretrained = bench_pretrain(
         PretrainingBenchmarkSettings(
@@ -145,50 +234,4 @@ def bench(
         ),
         slide,
     )
-    console.say_json(pretrained) if as_json else _show_pretraining(pretrained, repeats)
-
-
-def _show_training(result: BenchmarkResult, repeats: int) -> None:
-    patches, tissue = result.patches
-    console.note(
-        f"{result.slides} slides a step, {result.regions} regions, {patches} patches, "
-        f"{1 - tissue / patches:.0%} background; {result.device}, {result.precision}, "
-        f"{result.threads} threads; medians of {repeats} interleaved turns"
-    )
-    console.say_table(
-        ("way", "seconds a step", "fewest", "most", "times as long as packed"),
-        (
-            (
-                way,
-                f"{result.median[way]:.3f}",
-                f"{min(turns):.3f}",
-                f"{max(turns):.3f}",
-                f"{result.ratio[way]:.2f}",
-            )
-            for way, turns in result.seconds.items()
-        ),
-    )
-
-
-def _show_pretraining(result: PretrainingBenchmarkResult, repeats: int) -> None:
-    console.note(
-        f"{result.patches} patches a turn, of {result.pool}; {result.device}, {result.precision}, "
-        f"{result.model_threads} threads of PyTorch, {result.threads} of the loader; "
-        f"medians of {repeats} interleaved turns"
-    )
-    console.say_table(
-        ("way", "patches a second", "fewest", "most"),
-        (
-            (
-                way,
-                f"{result.patches_per_second[way]:.2f}",
-                f"{result.patches / max(turns):.2f}",
-                f"{result.patches / min(turns):.2f}",
-            )
-            for way, turns in result.seconds.items()
-        ),
-    )
-    console.note(
-        f"together {result.ratio:.0%} of the {result.possible:.2f} patches a second that are "
-        "possible here"
-    )
+    console.say_json(pretrained) if as_json else speeds.show_pretraining(pretrained, repeats)
