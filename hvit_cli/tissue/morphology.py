@@ -45,8 +45,10 @@ def remove_thin(mask: Mask, min_width_um: float, spacing_um: float) -> Mask:
     if not mask.any() or mask.all():
         return mask.copy()
     # Pixel centres lie half a pixel inside their object's edge.
-    depth = distance_from(1 - np.pad(mask, 1))[1:-1, 1:-1] - 0.5
-    return grow_from((depth * spacing_um >= min_width_um / 2).astype(np.uint8), mask)
+    depth = distance_from(1 - np.pad(mask, 1))[1:-1, 1:-1]
+    depth -= 0.5
+    depth *= spacing_um
+    return grow_from((depth >= min_width_um / 2).astype(np.uint8), mask)
 
 
 def remove_small(mask: Mask, min_area_mm2: float, spacing_um: float) -> Mask:

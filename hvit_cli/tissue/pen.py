@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from hvit_cli.tissue.glass import Hsv, Rgb
+from hvit_cli.tissue.glass import Rgb, hsv_bands
 from hvit_cli.tissue.morphology import Mask, distance_from, grow_from, remove_small
 
 # Hues (degrees) between yellow and blue; haematoxylin begins above 235.
@@ -40,11 +40,11 @@ _SMOOTH_BELOW = 2.0
 _STAIN_HUES, _STAIN_VALUE = (240.0, 330.0), 0.7
 
 
-def find_pen(hsv: Hsv, rgb: Rgb, spacing_um: float, min_pen_mm2: float) -> Mask:
+def find_pen(balanced: Rgb, rgb: Rgb, spacing_um: float, min_pen_mm2: float) -> Mask:
     """Marks pen strokes.
 
     Args:
-        hsv: (h, w, 3) hue in degrees, saturation and value in 0-1.
+        balanced: (h, w, 3) uint8, smooth, as if its glass were white.
         rgb: (h, w, 3) uint8, the unfiltered picture, for its texture.
         spacing_um: Micrometres per pixel.
         min_pen_mm2: Smaller red and black marks are none; strokes are wide, vessels are not.
@@ -52,34 +52,47 @@ def find_pen(hsv: Hsv, rgb: Rgb, spacing_um: float, min_pen_mm2: float) -> Mask:
     Returns:
         (h, w) uint8, 1 where there is ink.
     """
-    hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]
-    cold = _between(hue, _COLD_HUES) & (saturation > _COLD_SATURATION)
-    cold_fringe = _between(hue, _COLD_FRINGE_HUES) & (saturation > _COLD_FRINGE_SATURATION)
-    red = _between(hue, _RED_HUES) & (saturation > _RED_SATURATION)
-    red_fringe = _between(hue, _RED_FRINGE_HUES) & (saturation > _red_fringe_from(hsv))
-    mixed = (value < _MIXED_INK_VALUE) & (saturation > _MIXED_INK_SATURATION)
-    black = (value < _BLACK_INK_VALUE).astype(np.uint8)
+    # Cores and what they may grow into, by colour.
+    cold, near_cold, red, near_red, black = np.zeros((5, *rgb.shape[:2]), np.uint8)
+    red_fringe_from = _red_fringe_from(balanced)
+    for rows, hsv in hsv_bands(balanced):
+        hue, saturation, value = hsv[..., 0], hsv[..., 1], hsv[..., 2]
+        cold[rows] = _between(hue, _COLD_HUES) & (saturation > _COLD_SATURATION)
+        near_cold[rows] = cold[rows] | (
+            _between(hue, _COLD_FRINGE_HUES) & (saturation > _COLD_FRINGE_SATURATION)
+        )
+        red[rows] = _between(hue, _RED_HUES) & (saturation > _RED_SATURATION)
+        mixed = (value < _MIXED_INK_VALUE) & (saturation > _MIXED_INK_SATURATION)
+        red_fringe = _between(hue, _RED_FRINGE_HUES) & (saturation > red_fringe_from)
+        near_red[rows] = red[rows] | red_fringe | mixed
+        black[rows] = value < _BLACK_INK_VALUE
 
-    cold_core = remove_small(cold.astype(np.uint8), _MIN_COLD_MM2, spacing_um)
-    red_core = remove_small(red.astype(np.uint8), min_pen_mm2 / 3, spacing_um)
-    ink = grow_from(cold_core, (cold | cold_fringe).astype(np.uint8))
-    warm = grow_from(red_core, (red | red_fringe | mixed).astype(np.uint8)) | black
+    ink = grow_from(remove_small(cold, _MIN_COLD_MM2, spacing_um), near_cold)
+    warm = grow_from(remove_small(red, min_pen_mm2 / 3, spacing_um), near_red) | black
     ink |= remove_small(warm, min_pen_mm2, spacing_um)
-    return _with_blur(ink, hsv, rgb, spacing_um) if ink.any() else ink
+    return _with_blur(ink, balanced, rgb, spacing_um) if ink.any() else ink
 
 
-def _with_blur(ink: Mask, hsv: Hsv, rgb: Rgb, spacing_um: float) -> Mask:
-    near = distance_from(ink) * spacing_um <= _BLUR_UM
-    stain = _between(hsv[..., 0], _STAIN_HUES) & (hsv[..., 2] >= _STAIN_VALUE)
-    coloured = (hsv[..., 1] > _BLUR_SATURATION) & ~stain
-    blurred = near & coloured & (_texture(rgb) < _SMOOTH_BELOW)
-    return grow_from(ink, ink | blurred.astype(np.uint8))
+def _with_blur(ink: Mask, balanced: Rgb, rgb: Rgb, spacing_um: float) -> Mask:
+    distance = distance_from(ink)
+    inked = ink.copy()
+    for rows, hsv in hsv_bands(balanced):
+        near = distance[rows] * spacing_um <= _BLUR_UM
+        stain = _between(hsv[..., 0], _STAIN_HUES) & (hsv[..., 2] >= _STAIN_VALUE)
+        coloured = (hsv[..., 1] > _BLUR_SATURATION) & ~stain
+        inked[rows] |= near & coloured & (_texture(rgb, rows) < _SMOOTH_BELOW)
+    return grow_from(ink, inked)
 
 
-def _texture(rgb: Rgb) -> npt.NDArray[np.float32]:
-    grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
+def _texture(rgb: Rgb, rows: slice) -> npt.NDArray[np.float32]:
+    """Mean absolute Laplacian of the grey values in 5 × 5 pixels, of some rows of a picture."""
+    # A pixel's value comes from rows up to three away.
+    top = max(rows.start - 3, 0)
+    grey = cv2.cvtColor(rgb[top : rows.stop + 3], cv2.COLOR_RGB2GRAY).astype(np.float32)
     laplacian = np.abs(cv2.Laplacian(grey, cv2.CV_32F)) / 4
-    return np.asarray(cv2.blur(laplacian, (5, 5)), np.float32)
+    return np.asarray(cv2.blur(laplacian, (5, 5)), np.float32)[rows.start - top :][
+        : rows.stop - rows.start
+    ]
 
 
 def _between(hue: npt.NDArray[np.float32], hues: tuple[float, float]) -> npt.NDArray[np.bool_]:
@@ -89,11 +102,16 @@ def _between(hue: npt.NDArray[np.float32], hues: tuple[float, float]) -> npt.NDA
     return (hue >= first) | (hue <= last)
 
 
-def _red_fringe_from(hsv: Hsv) -> float:
+def _red_fringe_from(balanced: Rgb) -> float:
     """Saturation from which reddish pixels beside red ink are ink: relative to the stain."""
-    stained = _between(hsv[..., 0], (250.0, 345.0)) & (hsv[..., 1] > 0.1)
+    stained = np.concatenate(
+        [
+            hsv[..., 1][_between(hsv[..., 0], (250.0, 345.0)) & (hsv[..., 1] > 0.1)]
+            for _, hsv in hsv_bands(balanced)
+        ]
+    )
     lowest, highest = _RED_FRINGE_SATURATION
-    if not stained.any():
+    if not stained.size:
         return lowest
-    median = float(np.median(hsv[..., 1][stained]))
+    median = float(np.median(stained, overwrite_input=True))
     return float(np.clip(_RED_FRINGE_EXCESS * median, lowest, highest))

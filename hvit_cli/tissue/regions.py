@@ -21,6 +21,7 @@ from hvit_cli.errors import TissueError
 from hvit_cli.settings import TilingSettings
 from hvit_cli.slides.geometry import ReadingPlan
 from hvit_cli.slides.grid import Regions
+from hvit_cli.tissue.bands import bands
 from hvit_cli.tissue.coverage import Edges, count_pixels, first_pixel
 from hvit_cli.tissue.mask import TissueMask
 
@@ -140,8 +141,7 @@ def _slide_cells(
     anchor = np.asarray(
         [[o + f * region_level0 for o, f in zip(origin_level0, first, strict=True)]]
     )
-    rows, columns = np.nonzero(mask.pixels)
-    return _occupied(mask, rows, columns, np.zeros(len(rows), np.int64), anchor, region_level0)
+    return _occupied(mask, mask.pixels, np.zeros(1, np.int64), anchor, region_level0)
 
 
 def _island_cells(
@@ -152,17 +152,15 @@ def _island_cells(
 ) -> tuple[_Cells, npt.NDArray[np.bool_]]:
     """Cells of every island's own grid, components merged until no two regions overlap."""
     region_level0 = float(steps[-1])
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(mask.pixels, connectivity=8)
-    rows, columns = np.nonzero(labels)
-    component = labels[rows, columns].astype(np.int64) - 1
+    count, found, stats, _ = cv2.connectedComponentsWithStats(mask.pixels, connectivity=8)
+    labels = np.asarray(found, np.int32)
     top_left = stats[1:, [cv2.CC_STAT_LEFT, cv2.CC_STAT_TOP]].astype(np.float64)
     island_of_component = np.arange(count - 1)
     while True:
         corner = np.full((count - 1, 2), np.inf)
         np.minimum.at(corner, island_of_component, top_left)
         anchor = corner * np.asarray(mask.level0_per_px) - shift_level0
-        island = island_of_component[component]
-        cells = _occupied(mask, rows, columns, island, anchor, region_level0)
+        cells = _occupied(mask, labels, island_of_component, anchor, region_level0)
         keep = _qualify(mask, cells, steps, min_tissue_fraction)
         pairs = _overlapping(cells.select(keep), region_level0)
         if not pairs:
@@ -199,18 +197,36 @@ def _without(mask: TissueMask, cells: _Cells, region_level0: float) -> TissueMas
 
 def _occupied(
     mask: TissueMask,
-    rows: npt.NDArray[np.int64],
-    columns: npt.NDArray[np.int64],
-    island: npt.NDArray[np.int64],
+    labels: npt.NDArray[np.uint8] | npt.NDArray[np.int32],
+    island_of_component: npt.NDArray[np.int64],
     anchor: npt.NDArray[np.float64],
     region_level0: float,
 ) -> _Cells:
-    """The cells, of the grids anchored at `anchor` (islands, 2), that hold the pixels."""
+    """The cells, of the grids anchored at `anchor` (islands, 2), that hold tissue.
+
+    Args:
+        mask: The mask.
+        labels: (h, w) number of the component that each of its pixels belongs to, from 1 on.
+        island_of_component: Island of component 1, 2, and so on.
+        anchor: (islands, 2) corner of each island's grid.
+        region_level0: Side of a cell.
+    """
     x, y = mask.level0_per_px
-    column = _cell_of(columns, anchor[island, 0], x, region_level0)
-    row = _cell_of(rows, anchor[island, 1], y, region_level0)
-    n_columns, n_rows = int(column.max()) + 1, int(row.max()) + 1
-    code, own = np.unique((island * n_rows + row) * n_columns + column, return_counts=True)
+    n_columns, n_rows = (
+        int(np.max(mask.size_level0[axis] - anchor[:, axis]) / region_level0) + 2 for axis in (0, 1)
+    )
+    codes, counts = [], []
+    for band in bands(labels.shape):
+        rows, columns = np.nonzero(labels[band])
+        island = island_of_component[labels[band][rows, columns].astype(np.int64) - 1]
+        column = _cell_of(columns, anchor[island, 0], x, region_level0)
+        row = _cell_of(rows + band.start, anchor[island, 1], y, region_level0)
+        code, own = np.unique((island * n_rows + row) * n_columns + column, return_counts=True)
+        codes.append(code)
+        counts.append(own)
+    code, part_of = np.unique(np.concatenate(codes), return_inverse=True)
+    own = np.zeros(len(code), np.int64)
+    np.add.at(own, part_of, np.concatenate(counts))
     island_row, column = np.divmod(code, n_columns)
     island, row = np.divmod(island_row, n_rows)
     origin = anchor[island] + np.stack([column, row], axis=1) * region_level0

@@ -7,7 +7,6 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import numpy.typing as npt
 
 from hvit_cli.errors import TissueError
 from hvit_cli.settings import TissueSettings
@@ -18,7 +17,7 @@ from hvit_cli.tissue.glass import (
     balance,
     coloured_glass,
     glass_colour,
-    hsv_of,
+    hsv_bands,
     is_dark_field,
 )
 from hvit_cli.tissue.mask import TissueMask, mask_over_slide
@@ -97,10 +96,14 @@ def segment(
             wanted="white or grey glass",
             hint="--mask-dir with a mask of your own, once you have checked the colours",
         )
-    hsv = hsv_of(balance(smooth, glass_colour(smooth)))
-    pen = find_pen(hsv, rgb, spacing_um, settings.min_pen_mm2)
-    stained = (hsv[..., 1] > _threshold(hsv[..., 1], pen, settings)) & (hsv[..., 2] > BLACK_VALUE)
-    tissue = (stained & (pen == 0)).astype(np.uint8)
+    balanced = balance(smooth, glass_colour(smooth))
+    del smooth
+    pen = find_pen(balanced, rgb, spacing_um, settings.min_pen_mm2)
+    least = _threshold(balanced, pen, settings)
+    tissue = np.empty(rgb.shape[:2], np.uint8)
+    for rows, hsv in hsv_bands(balanced):
+        stained = (hsv[..., 1] > least) & (hsv[..., 2] > BLACK_VALUE)
+        tissue[rows] = stained & (pen[rows] == 0)
     tissue = close_gaps(tissue, settings.closing_um, spacing_um)
     tissue = remove_thin(tissue, settings.min_width_um, spacing_um)
     tissue = fill_holes(tissue, settings.max_hole_mm2, spacing_um) & (1 - pen)
@@ -112,8 +115,13 @@ def _odd_px(size_um: float, spacing_um: float) -> int:
     return max(round(size_um / spacing_um) | 1, 3)
 
 
-def _threshold(saturation: npt.NDArray[np.float32], pen: Mask, settings: TissueSettings) -> float:
-    plain = np.rint(saturation[pen == 0] * 255).astype(np.uint8)
+def _threshold(balanced: Rgb, pen: Mask, settings: TissueSettings) -> float:
+    plain = np.concatenate(
+        [
+            np.rint(hsv[..., 1][pen[rows] == 0] * 255).astype(np.uint8)
+            for rows, hsv in hsv_bands(balanced)
+        ]
+    )
     if plain.size == 0:
         return settings.saturation_floor
     otsu, _ = cv2.threshold(plain.reshape(-1, 1), 0, 255, cv2.THRESH_BINARY | cv2.THRESH_OTSU)
