@@ -32,7 +32,7 @@ def read_ahead(
 
     The pixels do not depend on `threads`. Reading begins with the first `next`. Closing the
     iterator ends the threads; whatever they have begun to read, they finish first. The slide
-    itself stays free for other use: every thread has a twin of it.
+    itself stays free for other use in the thread that has it: the others have twins of it.
 
     Args:
         slide: The slide.
@@ -64,19 +64,21 @@ def _ahead(
     threads: int,
     waiting: int,
 ) -> Iterator[Rgb]:
-    twins: list[Slide] = []
+    twins = [slide.twin() for _ in range(min(threads, len(requests)))]
+    untaken = list(twins)
     own = threading.local()
 
     def begin() -> None:
-        own.slide = slide.twin()
-        twins.append(own.slide)
+        own.slide = untaken.pop()
 
     def read(request: Request) -> Rgb:
         origin_level0, patch_index = request
         reader: Slide = own.slide
         return reader.read_patches(plan, origin_level0, patch_px, side, patch_index)
 
-    pool = ThreadPoolExecutor(threads, thread_name_prefix="read-ahead", initializer=begin)
+    pool = ThreadPoolExecutor(
+        max(1, len(twins)), thread_name_prefix="read-ahead", initializer=begin
+    )
     try:
         following = iter(requests)
         begun: deque[Future[Rgb]] = deque()

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import openslide  # noqa: F401 - imported for that effect
 
 from hvit_cli.settings import ReadingSettings
-from hvit_cli.slides.decoders.base import Decoder, Rgb
+from hvit_cli.slides.decoders.base import Decoder, Rgb, given
 from hvit_cli.slides.decoders.choose import open_decoder
 from hvit_cli.slides.files import slide_id_of
 from hvit_cli.slides.fingerprint import fingerprint
@@ -154,9 +154,10 @@ class Slide:
         return (self._reopen, ())
 
     def twin(self) -> Self:
-        """The same slide for another thread: it opens the file anew at its first read."""
+        """The same slide for another thread, to be called in the thread that has this one."""
         twin = object.__new__(type(self))
-        twin.__dict__.update(self.__dict__, _decoder=None, _inherited=[], _opened_by=os.getpid())
+        decoder = self._open_decoder().twin()
+        twin.__dict__.update(self.__dict__, _decoder=decoder, _inherited=[])
         return twin
 
     def close(self) -> None:
@@ -180,13 +181,20 @@ class Slide:
             self.geometry, reading.spacing_um, reading.spacing_tolerance, where=self.path
         )
 
-    def read_level(self, level: int, xy_px: tuple[int, int], size_px: tuple[int, int]) -> Rgb:
+    def read_level(
+        self,
+        level: int,
+        xy_px: tuple[int, int],
+        size_px: tuple[int, int],
+        out: Rgb | None = None,
+    ) -> Rgb:
         """Reads a rectangle of a level's own pixels.
 
         Args:
             level: 0 is the finest.
             xy_px: Top-left corner (x, y) in pixels of the level; may lie outside.
             size_px: (width, height) in pixels of the level.
+            out: (height, width, 3) to write into instead of new memory.
 
         Returns:
             (height, width, 3) RGB, white outside the slide and where it is transparent.
@@ -199,12 +207,18 @@ class Slide:
         left, top = max(x, 0), max(y, 0)
         right, bottom = min(x + width, level_width), min(y + height, level_height)
         if left >= right or top >= bottom:
-            return np.full((height, width, 3), _WHITE, np.uint8)
-        inside = self._open_decoder().read(level, (left, top), (right - left, bottom - top))
-        if inside.shape[:2] == (height, width):
-            return inside
-        pixels = np.full((height, width, 3), _WHITE, np.uint8)
-        pixels[top - y : bottom - y, left - x : right - x] = inside
+            return given(np.full((height, width, 3), _WHITE, np.uint8), out)
+        decoder = self._open_decoder()
+        if (right - left, bottom - top) == (width, height):
+            return decoder.read(level, xy_px, size_px, out)
+        pixels = np.empty((height, width, 3), np.uint8) if out is None else out
+        pixels[...] = _WHITE
+        decoder.read(
+            level,
+            (left, top),
+            (right - left, bottom - top),
+            pixels[top - y : bottom - y, left - x : right - x],
+        )
         return pixels
 
     def read_patch(
@@ -256,8 +270,17 @@ class Slide:
         offset = np.stack([column, row], axis=-1) * (patch_px * plan.level0_per_px)
         rectangles = source_rectangles(plan, np.asarray(origin_level0) + offset, patch_px)
         patches = np.empty((len(index), patch_px, patch_px, 3), np.uint8)
-        together = self._open_decoder().is_exact(plan.level)
-        for run in _runs(index, side) if together else np.arange(len(index))[:, None]:
+        decoder = self._open_decoder()
+        if decoder.keeps_tiles or not decoder.is_exact(plan.level):
+            for patch, (left, top, right, bottom) in zip(patches, rectangles.tolist(), strict=True):
+                xy_px, size_px = (left, top), (right - left, bottom - top)
+                if size_px == (patch_px, patch_px):
+                    self.read_level(plan.level, xy_px, size_px, patch)
+                else:
+                    whole = self.read_level(plan.level, xy_px, size_px)
+                    patch[...] = reduce_area(whole, (patch_px, patch_px))
+            return patches
+        for run in _runs(index, side):
             left, top = rectangles[run, :2].min(axis=0)
             right, bottom = rectangles[run, 2:].max(axis=0)
             strip = self._read_rectangle(plan.level, np.array([left, top, right, bottom]))

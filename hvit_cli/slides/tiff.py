@@ -7,7 +7,7 @@ never touched.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
@@ -20,12 +20,32 @@ from hvit_cli.errors import UnreadableSlideError
 _WHOLE = {1: "u1", 3: "u2", 4: "u4", 13: "u4", 16: "u8", 18: "u8"}
 
 _WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC = 256, 257, 258, 259, 262
-_SAMPLES, _PLANAR, _TILE_WIDTH, _TILE_COUNTS = 277, 284, 322, 325
-_NUMBERS = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR, _TILE_WIDTH}
+_SAMPLES, _PLANAR, _TILE_WIDTH, _TILE_HEIGHT = 277, 284, 322, 323
+_TILE_OFFSETS, _TILE_COUNTS, _JPEG_TABLES = 324, 325, 347
+_NUMBERS = {_WIDTH, _HEIGHT, _BITS, _COMPRESSION, _PHOTOMETRIC, _SAMPLES, _PLANAR}
+_NUMBERS |= {_TILE_WIDTH, _TILE_HEIGHT}
+_MOST_OF = {_TILE_OFFSETS: 50_000_000, _TILE_COUNTS: 50_000_000, _JPEG_TABLES: 1 << 16}
+_UNDEFINED, _BYTE = 7, 1
 
 # No slide has more; a chain that goes on is a loop or rubbish.
 _MOST_DIRECTORIES = 4096
-_MOST_TILES = 50_000_000
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TileTable:
+    """Where the tiles of a page lie in the file.
+
+    Attributes:
+        size: (width, height) of every tile in pixels; those at the edges are padded.
+        offsets: (n,) first byte of each tile, row after row.
+        counts: (n,) bytes of each tile; 0 where it is missing.
+        jpeg_tables: What its JPEG tiles have in common, as stored; empty where there is none.
+    """
+
+    size: tuple[int, int]
+    offsets: npt.NDArray[np.unsignedinteger]
+    counts: npt.NDArray[np.unsignedinteger]
+    jpeg_tables: bytes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,6 +60,7 @@ class TiffDirectory:
         bits: Bits of each sample.
         planar: 1 where the samples of a pixel lie side by side.
         has_missing_tiles: Whether some tile has no bytes.
+        tiles: Where its tiles lie; nothing where the directory does not say so completely.
     """
 
     size: tuple[int, int]
@@ -49,6 +70,7 @@ class TiffDirectory:
     bits: tuple[int, ...]
     planar: int
     has_missing_tiles: bool
+    tiles: TileTable | None = field(default=None, repr=False, compare=False)
 
 
 def read_directories(path: Path) -> tuple[TiffDirectory, ...]:
@@ -107,13 +129,15 @@ class _Walk:
         if start + entries * length > self._end:
             raise self._damaged("it is cut off: a TIFF directory ends beyond the end of the file")
         values: dict[int, tuple[int, ...]] = {}
-        has_missing_tiles = False
+        tables: dict[int, npt.NDArray[np.unsignedinteger]] = {}
         for entry in range(start, start + entries * length, length):
             tag, kind, count = self._unpack("HHQ" if self._big else "HHI", entry)
             if tag in _NUMBERS:
                 values[tag] = tuple(int(v) for v in self._numbers(entry, kind, count, 64))
-            elif tag == _TILE_COUNTS:
-                has_missing_tiles = not self._numbers(entry, kind, count, _MOST_TILES).all()
+            elif tag in _MOST_OF:
+                if tag == _JPEG_TABLES and kind == _UNDEFINED:
+                    kind = _BYTE
+                tables[tag] = self._numbers(entry, kind, count, _MOST_OF[tag])
         (following,) = self._unpack("Q" if self._big else "I", start + entries * length)
         if not values.get(_WIDTH) or not values.get(_HEIGHT):
             raise self._damaged("a TIFF directory states no image size")
@@ -125,7 +149,8 @@ class _Walk:
             photometric=values.get(_PHOTOMETRIC, (-1,))[0],
             bits=values.get(_BITS, (1,) * min(samples, 64)),
             planar=values.get(_PLANAR, (1,))[0],
-            has_missing_tiles=has_missing_tiles,
+            has_missing_tiles=_TILE_COUNTS in tables and not tables[_TILE_COUNTS].all(),
+            tiles=_tile_table(values, tables),
         )
         return directory, following
 
@@ -151,3 +176,22 @@ class _Walk:
 
     def _damaged(self, reason: str) -> UnreadableSlideError:
         return UnreadableSlideError(reason, where=self._path, hint="a fresh copy of the file")
+
+
+def _tile_table(
+    values: dict[int, tuple[int, ...]], tables: dict[int, npt.NDArray[np.unsignedinteger]]
+) -> TileTable | None:
+    width, height = values.get(_TILE_WIDTH, (0,))[0], values.get(_TILE_HEIGHT, (0,))[0]
+    if not width or not height or not {_TILE_OFFSETS, _TILE_COUNTS} <= tables.keys():
+        return None
+    across, down = -(-values[_WIDTH][0] // width), -(-values[_HEIGHT][0] // height)
+    offsets, counts = tables[_TILE_OFFSETS], tables[_TILE_COUNTS]
+    # Planes of their own have a table for each.
+    if len(offsets) != across * down or len(counts) != across * down:
+        return None
+    return TileTable(
+        size=(width, height),
+        offsets=offsets,
+        counts=counts,
+        jpeg_tables=tables[_JPEG_TABLES].tobytes() if _JPEG_TABLES in tables else b"",
+    )

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ import pytest
 from PIL import Image
 
 from hvit_cli.errors import PixelError, UnreadableSlideError
+from hvit_cli.slides.decoders.base import Decoder
 from hvit_cli.slides.decoders.choose import open_decoder
 from hvit_cli.slides.decoders.openslide_decoder import OpenSlideDecoder, on_white
 from hvit_cli.slides.decoders.picture_decoder import PictureDecoder
-from hvit_cli.slides.decoders.vips_decoder import VipsDecoder
+from hvit_cli.slides.decoders.vips_decoder import VipsDecoder, pages_of_levels
+from hvit_cli.slides.tiff import read_directories
 
-THROUGH_VIPS = [
+JPEG_TILES = [
     "CMU-1-Small-Region.svs",
     "biopsy_a.tiff",
     "biopsy_b.tiff",
@@ -39,11 +42,19 @@ def openslide_pixels(
     return np.asarray(slide.read_region(place, level, size).convert("RGB"))
 
 
-@pytest.mark.parametrize("name", THROUGH_VIPS)
+def through_vips(path: Path) -> VipsDecoder:
+    """libvips' pixels of a slide that `open_decoder` may give to another library."""
+    slide = OpenSlideDecoder(path)
+    pages = pages_of_levels(slide.sizes, slide.vendor, read_directories(path))
+    assert pages is not None
+    return VipsDecoder(path, pages, slide)
+
+
+@pytest.mark.parametrize("name", JPEG_TILES)
 def test_libvips_gives_the_pixels_of_openslide(data: Path, name: str) -> None:
     path = data / "slides" / name
-    decoder = open_decoder(path)
-    assert isinstance(decoder, VipsDecoder)
+    decoder = through_vips(path)
+    assert decoder.agrees()
     rng = np.random.default_rng(0)
     with openslide.OpenSlide(path) as slide:
         assert decoder.sizes == slide.level_dimensions
@@ -62,10 +73,13 @@ def test_libvips_gives_the_pixels_of_openslide(data: Path, name: str) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", THROUGH_VIPS)
-def test_libvips_gives_every_pixel_of_openslide(data: Path, name: str) -> None:
+@pytest.mark.parametrize("through", [through_vips, open_decoder])
+@pytest.mark.parametrize("name", JPEG_TILES)
+def test_every_pixel_is_that_of_openslide(
+    data: Path, name: str, through: Callable[[Path], Decoder]
+) -> None:
     path = data / "slides" / name
-    decoder = open_decoder(path)
+    decoder = through(path)
     width, height = decoder.sizes[0]
     with openslide.OpenSlide(path) as slide:
         for top in range(0, height, 1024):
@@ -76,15 +90,18 @@ def test_libvips_gives_every_pixel_of_openslide(data: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", THROUGH_OPENSLIDE)
-def test_what_libvips_cannot_read_equally_goes_through_openslide(data: Path, name: str) -> None:
+def test_what_no_other_library_reads_equally_goes_through_openslide(data: Path, name: str) -> None:
     decoder = open_decoder(data / "slides" / name)
     assert isinstance(decoder, OpenSlideDecoder)
     assert decoder.read(0, (100, 100), (50, 40)).shape == (40, 50, 3)
 
 
-def test_levels_with_inexact_downsamples_are_exact_through_libvips_only(data: Path) -> None:
+@pytest.mark.parametrize("through", [through_vips, open_decoder])
+def test_levels_with_inexact_downsamples_are_inexact_through_openslide_only(
+    data: Path, through: Callable[[Path], Decoder]
+) -> None:
     path = data / "slides" / "biopsy_c.tiff"
-    decoder = open_decoder(path)
+    decoder = through(path)
     plain = OpenSlideDecoder(path)
     assert decoder.downsamples[2] == pytest.approx(16.007, abs=1e-3)
     assert decoder.is_exact(2)
@@ -99,11 +116,20 @@ def test_levels_with_inexact_downsamples_are_exact_through_libvips_only(data: Pa
 
 
 @pytest.mark.parametrize("name", sorted(BROKEN))
-@pytest.mark.parametrize("kind", ["libvips", "OpenSlide"])
-def test_a_broken_tile_is_an_error_and_never_a_colour(data: Path, name: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("through", "library"),
+    [
+        (open_decoder, "libjpeg-turbo"),
+        (through_vips, "libvips"),
+        (OpenSlideDecoder, "OpenSlide"),
+    ],
+)
+def test_a_broken_tile_is_an_error_and_never_a_colour(
+    data: Path, name: str, through: Callable[[Path], Decoder], library: str
+) -> None:
     path = data / "malformed" / name
-    decoder = open_decoder(path) if kind == "libvips" else OpenSlideDecoder(path)
-    assert decoder.name == kind
+    decoder = through(path)
+    assert decoder.name == library
     bad = BROKEN[name]
     good = (bad[0] + 480, bad[1] + 480)
     before = decoder.read(0, good, (240, 240))
@@ -117,9 +143,12 @@ def test_a_broken_tile_is_an_error_and_never_a_colour(data: Path, name: str, kin
         np.testing.assert_array_equal(decoder.read(0, good, (240, 240)), before)
 
 
+@pytest.mark.parametrize("through", [through_vips, open_decoder])
 @pytest.mark.parametrize("name", sorted(BROKEN))
-def test_exactly_the_tiles_that_openslide_refuses_are_refused(data: Path, name: str) -> None:
-    decoder = open_decoder(data / "malformed" / name)
+def test_exactly_the_tiles_that_openslide_refuses_are_refused(
+    data: Path, name: str, through: Callable[[Path], Decoder]
+) -> None:
+    decoder = through(data / "malformed" / name)
     width, height = decoder.sizes[0]
     refused = []
     for y in range(0, height, 240):
@@ -131,15 +160,18 @@ def test_exactly_the_tiles_that_openslide_refuses_are_refused(data: Path, name: 
     assert refused == [BROKEN[name]]
 
 
-def test_another_threads_broken_slide_does_not_harm_a_good_one(data: Path) -> None:
+@pytest.mark.parametrize("through", [through_vips, open_decoder])
+def test_another_threads_broken_slide_does_not_harm_a_good_one(
+    data: Path, through: Callable[[Path], Decoder]
+) -> None:
     """libvips' complaints are one per process: the good slide is checked and comes out right."""
-    good = open_decoder(data / "slides" / "CMU-1-Small-Region.svs")
+    good = through(data / "slides" / "CMU-1-Small-Region.svs")
     expected = good.read(0, (0, 0), (960, 960))
     stop = threading.Event()
     failures: list[str] = []
 
     def keep_failing() -> None:
-        broken = open_decoder(data / "malformed" / "zeroed_4k_mid.svs")
+        broken = through(data / "malformed" / "zeroed_4k_mid.svs")
         while not stop.is_set():
             try:
                 broken.read(0, (700, 1600), (300, 300))
@@ -176,11 +208,14 @@ def test_a_tiff_with_false_colours_in_libvips_is_refused_with_openslide(data: Pa
         open_decoder(data / "malformed" / "ome_tiff_openslide_refuses.tif")
 
 
+@pytest.mark.parametrize(
+    ("compression", "library"), [("deflate", "libvips"), ("jpeg", "libjpeg-turbo")]
+)
 def test_where_the_libraries_disagree_openslide_is_asked(
-    monkeypatch: pytest.MonkeyPatch, write_slide, noise
+    monkeypatch: pytest.MonkeyPatch, write_slide, noise, compression: str, library: str
 ) -> None:
-    path = write_slide(noise(300, 300))
-    assert isinstance(open_decoder(path), VipsDecoder)
+    path = write_slide(noise(300, 300), compression=compression)
+    assert open_decoder(path).name == library
     true_read = OpenSlideDecoder.read
     monkeypatch.setattr(OpenSlideDecoder, "read", lambda *a: true_read(*a)[..., ::-1])
     assert isinstance(open_decoder(path), OpenSlideDecoder)

@@ -406,4 +406,4 @@ def test_the_fingerprint_is_json_and_follows_the_file(data: Path) -> None:
 def test_a_slide_says_what_it_is(data: Path) -> None:
     slide = open_slide(data / "slides" / "biopsy_a.tiff")
     assert repr(slide) == "Slide('biopsy_a', 12000×6000 px, 0.486 µm/px)"
-    assert (slide.vendor, slide.decoder_name) == ("generic-tiff", "libvips")
+    assert (slide.vendor, slide.decoder_name) == ("generic-tiff", "libjpeg-turbo")

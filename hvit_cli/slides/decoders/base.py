@@ -23,6 +23,7 @@ class Decoder(Protocol):
         sizes: (width, height) of each level in its own pixels, finest first.
         downsamples: Level-0 pixels per pixel of each level.
         properties: What the file says about itself, as text.
+        keeps_tiles: Whether rectangles that lie side by side cost no more one by one.
     """
 
     name: str
@@ -30,18 +31,26 @@ class Decoder(Protocol):
     sizes: tuple[tuple[int, int], ...]
     downsamples: tuple[float, ...]
     properties: Mapping[str, str]
+    keeps_tiles: bool
 
     def is_exact(self, level: int) -> bool:
         """Whether a pixel of `level` has one value, whatever rectangle it is read with."""
         ...
 
-    def read(self, level: int, xy_px: tuple[int, int], size_px: tuple[int, int]) -> Rgb:
+    def read(
+        self,
+        level: int,
+        xy_px: tuple[int, int],
+        size_px: tuple[int, int],
+        out: Rgb | None = None,
+    ) -> Rgb:
         """Reads a rectangle that lies inside the level.
 
         Args:
             level: The level to read from.
             xy_px: Top-left corner (x, y) in pixels of the level.
             size_px: (width, height) in pixels of the level.
+            out: (height, width, 3) to write into instead of new memory.
 
         Returns:
             (height, width, 3) RGB; transparent pixels are white.
@@ -51,9 +60,21 @@ class Decoder(Protocol):
         """
         ...
 
+    def twin(self) -> Decoder:
+        """The same file for another thread, which may read while this one reads."""
+        ...
+
     def close(self) -> None:
         """Releases the file."""
         ...
+
+
+def given(pixels: Rgb, out: Rgb | None) -> Rgb:
+    """The pixels, in the memory that was asked for."""
+    if out is None:
+        return pixels
+    out[...] = pixels
+    return out
 
 
 def undecodable(

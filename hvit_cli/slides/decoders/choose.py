@@ -8,6 +8,8 @@ import openslide
 
 from hvit_cli.errors import PixelError, UnreadableSlideError
 from hvit_cli.slides.decoders.base import Decoder
+from hvit_cli.slides.decoders.jpeg_stream import OddJpegError
+from hvit_cli.slides.decoders.jpeg_tiles import JpegTileDecoder
 from hvit_cli.slides.decoders.openslide_decoder import OpenSlideDecoder
 from hvit_cli.slides.decoders.picture_decoder import PictureDecoder
 from hvit_cli.slides.decoders.vips_decoder import VipsDecoder, pages_of_levels
@@ -27,8 +29,9 @@ _TIFF_VENDORS = {"aperio", "generic-tiff"}
 def open_decoder(path: Path) -> Decoder:
     """Opens a file, or a folder of DICOM files, for reading.
 
-    OpenSlide says what the slide is. Tiled TIFFs whose pixels libvips decodes equally are
-    read through libvips, PNG and JPEG pictures through Pillow, all else through OpenSlide.
+    OpenSlide says what the slide is. Tiled TIFFs whose pixels another library decodes equally
+    are read through it: libjpeg-turbo where all tiles are JPEG, else libvips. PNG and JPEG
+    pictures are read through Pillow, all else through OpenSlide.
 
     Raises:
         UnreadableSlideError: The file is missing, damaged, or no slide.
@@ -52,15 +55,29 @@ def open_decoder(path: Path) -> Decoder:
 
 
 def _faster(path: Path, slide: OpenSlideDecoder) -> Decoder:
-    pages = pages_of_levels(slide.sizes, slide.vendor, _directories(path))
+    directories = _directories(path)
+    pages = pages_of_levels(slide.sizes, slide.vendor, directories)
     if pages is None:
         return slide
-    decoder = VipsDecoder(path, pages, slide)
     try:
+        tiles = _through_jpeg(path, tuple(directories[page] for page in pages), slide)
+        if tiles is not None:
+            return tiles
+        decoder = VipsDecoder(path, pages, slide)
         return decoder if decoder.agrees() else slide
     except PixelError:
         # The sample is damaged; whoever reads it hears so from OpenSlide.
         return slide
+
+
+def _through_jpeg(
+    path: Path, pages: tuple[TiffDirectory, ...], slide: OpenSlideDecoder
+) -> JpegTileDecoder | None:
+    try:
+        decoder = JpegTileDecoder(path, pages, slide)
+    except (OddJpegError, OSError):
+        return None
+    return decoder if decoder.agrees() else None
 
 
 def _directories(path: Path) -> tuple[TiffDirectory, ...]:

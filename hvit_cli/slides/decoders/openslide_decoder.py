@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import openslide
 
-from hvit_cli.slides.decoders.base import Rgb, undecodable
+from hvit_cli.slides.decoders.base import Rgb, given, undecodable
 
 
 class OpenSlideDecoder:
@@ -21,6 +22,7 @@ class OpenSlideDecoder:
         self._path = path
         self._slide: openslide.OpenSlide | None = openslide.OpenSlide(path)
         self.name = "OpenSlide"
+        self.keeps_tiles = False
         self.vendor: str = self._slide.properties["openslide.vendor"]
         self.sizes = tuple((int(w), int(h)) for w, h in self._slide.level_dimensions)
         self.downsamples = tuple(float(d) for d in self._slide.level_downsamples)
@@ -34,7 +36,13 @@ class OpenSlideDecoder:
         """
         return self.downsamples[level].is_integer()
 
-    def read(self, level: int, xy_px: tuple[int, int], size_px: tuple[int, int]) -> Rgb:
+    def read(
+        self,
+        level: int,
+        xy_px: tuple[int, int],
+        size_px: tuple[int, int],
+        out: Rgb | None = None,
+    ) -> Rgb:
         """See `Decoder.read`."""
         downsample = self.downsamples[level]
         xy_level0 = (round(xy_px[0] * downsample), round(xy_px[1] * downsample))
@@ -45,7 +53,13 @@ class OpenSlideDecoder:
         except openslide.OpenSlideError as error:
             self.close()
             raise undecodable(self._path, level, xy_px, size_px, error) from error
-        return on_white(np.asarray(picture))
+        return given(on_white(np.asarray(picture)), out)
+
+    def twin(self) -> OpenSlideDecoder:
+        """See `Decoder.twin`."""
+        twin = copy.copy(self)
+        twin._slide = None
+        return twin
 
     def close(self) -> None:
         """See `Decoder.close`."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from hvit_cli.errors import UnreadableSlideError
-from hvit_cli.slides.decoders.base import Rgb, undecodable
+from hvit_cli.slides.decoders.base import Rgb, given, undecodable
 from hvit_cli.slides.decoders.openslide_decoder import on_white
 
 _MODES = {"1", "L", "P", "LA", "PA", "RGB", "RGBA"}
@@ -22,6 +23,7 @@ class PictureDecoder:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._pixels: Rgb | None = None
+        self._lock = threading.Lock()
         with self._open() as picture:
             if picture.mode not in _MODES:
                 raise UnreadableSlideError(
@@ -33,6 +35,7 @@ class PictureDecoder:
             self.sizes: tuple[tuple[int, int], ...] = (picture.size,)
             self.properties: Mapping[str, str] = {"format": str(picture.format)}
         self.name = "Pillow"
+        self.keeps_tiles = False
         self.vendor = "picture"
         self.downsamples: tuple[float, ...] = (1.0,)
 
@@ -57,16 +60,28 @@ class PictureDecoder:
         """Always true of stored pixels."""
         return level == 0
 
-    def read(self, level: int, xy_px: tuple[int, int], size_px: tuple[int, int]) -> Rgb:
+    def read(
+        self,
+        level: int,
+        xy_px: tuple[int, int],
+        size_px: tuple[int, int],
+        out: Rgb | None = None,
+    ) -> Rgb:
         """See `Decoder.read`."""
         (x, y), (width, height) = xy_px, size_px
-        if self._pixels is None:
-            try:
-                with self._open() as picture:
-                    self._pixels = on_white(np.asarray(picture.convert("RGBA")))
-            except (OSError, SyntaxError, ValueError) as error:
-                raise undecodable(self._path, level, xy_px, size_px, error) from error
-        return self._pixels[y : y + height, x : x + width].copy()
+        with self._lock:
+            if self._pixels is None:
+                try:
+                    with self._open() as picture:
+                        self._pixels = on_white(np.asarray(picture.convert("RGBA")))
+                except (OSError, SyntaxError, ValueError) as error:
+                    raise undecodable(self._path, level, xy_px, size_px, error) from error
+            pixels = self._pixels
+        return given(pixels[y : y + height, x : x + width].copy(), out)
+
+    def twin(self) -> PictureDecoder:
+        """Itself, for a picture is held once, whoever reads it."""
+        return self
 
     def close(self) -> None:
         """See `Decoder.close`."""

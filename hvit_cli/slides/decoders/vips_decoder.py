@@ -42,6 +42,7 @@ class VipsDecoder:
         self._standby = standby
         self._regions: dict[int, pyvips.Region] = {}
         self.name = "libvips"
+        self.keeps_tiles = False
         self.vendor = standby.vendor
         self.sizes = standby.sizes
         self.downsamples = standby.downsamples
@@ -51,10 +52,16 @@ class VipsDecoder:
         """Always true of stored pixels, on every level."""
         return 0 <= level < len(self.sizes)
 
-    def read(self, level: int, xy_px: tuple[int, int], size_px: tuple[int, int]) -> Rgb:
+    def read(
+        self,
+        level: int,
+        xy_px: tuple[int, int],
+        size_px: tuple[int, int],
+        out: Rgb | None = None,
+    ) -> Rgb:
         """See `Decoder.read`."""
         (x, y), (width, height) = xy_px, size_px
-        pixels = np.empty((height, width, 3), np.uint8)
+        pixels = np.empty((height, width, 3), np.uint8) if out is None else out
         for top in range(0, height, _STRIP_PX):
             rows = min(_STRIP_PX, height - top)
             strip = self._fetch(level, x, y + top, width, rows)
@@ -109,6 +116,10 @@ class VipsDecoder:
             region = self._regions[level] = pyvips.Region.new(image)
         return region
 
+    def twin(self) -> VipsDecoder:
+        """See `Decoder.twin`."""
+        return VipsDecoder(self._path, self._pages, self._standby.twin())
+
     def close(self) -> None:
         """See `Decoder.close`."""
         self._regions.clear()
@@ -144,7 +155,7 @@ _complaints = _Complaints()
 def pages_of_levels(
     sizes: tuple[tuple[int, int], ...], vendor: str, directories: tuple[TiffDirectory, ...]
 ) -> tuple[int, ...] | None:
-    """The TIFF page of each level, or nothing where libvips' pixels may differ or be missing.
+    """The TIFF page of each level, or nothing where pixels may differ or be missing.
 
     Thumbnail, label and macro pages lie between the levels of an SVS; a page is a level's
     when it alone has that level's size.
