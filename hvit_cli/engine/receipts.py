@@ -17,6 +17,7 @@ import os
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields
+from itertools import repeat
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -25,7 +26,9 @@ from hvit_cli.slides.entry import SlideEntry
 from hvit_cli.storage.status import StatusRow, logged, status_logs
 
 Receipt = dict[str, Any]
-"""`asked`: hash of settings and slide; `files`: path to [bytes, modification time in ns]."""
+"""`asked`: hash of settings and slide; `files`: path to [bytes, modification time in ns]; `own`:
+the same for files of the work folder, by their paths within it, so that a copy of the folder is
+told by its own files."""
 
 # Servers of files answer several questions at a time.
 _AT_ONCE = 16
@@ -56,7 +59,14 @@ def receipt_of(entry: SlideEntry, job: SlideJob[Any], product: Any) -> Receipt |
     asked, made = job.asked(), job.made(entry, product)
     if asked is None or not made:
         return None
-    return {"asked": _hash(asked, entry), "files": file_states([entry.path, *made])}
+    work = job.work.path
+    own = [path for path in made if path.is_relative_to(work)]
+    others = [path for path in made if not path.is_relative_to(work)]
+    return {
+        "asked": _hash(asked, entry),
+        "files": file_states([entry.path, *others]),
+        "own": _own_states(work, [str(path.relative_to(work)) for path in own]),
+    }
 
 
 def unchanged(entries: Sequence[SlideEntry], job: SlideJob[Any]) -> dict[str, StatusRow]:
@@ -75,13 +85,23 @@ def unchanged(entries: Sequence[SlideEntry], job: SlideJob[Any]) -> dict[str, St
         for first in range(0, len(candidates), _SLIDES_PER_TURN)
     ]
     with ThreadPoolExecutor(_AT_ONCE) as pool:
-        return {row.slide_id: row for rows in pool.map(_still_so, turns) for row in rows}
+        still = pool.map(_still_so, repeat(job.work.path), turns)
+        return {row.slide_id: row for rows in still for row in rows}
 
 
-def _still_so(turn: Iterable[tuple[SlideEntry, Told]]) -> list[StatusRow]:
+def _still_so(work: Path, turn: Iterable[tuple[SlideEntry, Told]]) -> list[StatusRow]:
     return [
-        told.row for _, told in turn if file_states(told.receipt["files"]) == told.receipt["files"]
+        told.row
+        for _, told in turn
+        if file_states(told.receipt["files"]) == told.receipt["files"]
+        and _own_states(work, told.receipt["own"]) == told.receipt["own"]
     ]
+
+
+def _own_states(work: Path, names: Iterable[str]) -> dict[str, list[int] | None]:
+    start = f"{work}{os.sep}"
+    states = file_states(start + name for name in names)
+    return {path[len(start) :]: state for path, state in states.items()}
 
 
 def _told(work: Path, stage: str) -> dict[str, Told]:
@@ -104,7 +124,12 @@ def _told(work: Path, stage: str) -> dict[str, Told]:
 
 
 def _is_receipt(value: object) -> TypeGuard[Receipt]:
-    return isinstance(value, dict) and isinstance(value.get("files"), dict) and "asked" in value
+    return (
+        isinstance(value, dict)
+        and isinstance(value.get("files"), dict)
+        and isinstance(value.get("own"), dict)
+        and "asked" in value
+    )
 
 
 def _hash(asked: dict[str, Any], entry: SlideEntry) -> str:

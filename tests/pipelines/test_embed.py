@@ -158,6 +158,6 @@ def test_a_damaged_feature_file_is_made_again_and_the_reason_is_kept(
     contents = {"truncated": whole[:-100], "flipped": bytes(broken), "empty": b""}
     path.write_bytes(contents[damage])
     (again,) = run(slides / "drawn.tiff", tmp_path, encoder=weights)
-    assert again.row.reason.startswith("made again, because")
+    assert f"{path.relative_to(tmp_path)} made again, because" in again.row.reason
     assert path.read_bytes() == whole
     np.testing.assert_array_equal(features_of(first).features, features_of(again).features)
