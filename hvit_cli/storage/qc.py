@@ -6,7 +6,7 @@ saved as `exclude.csv`, which every command takes with `--exclude`.
 
 from __future__ import annotations
 
-import html
+import json
 import math
 from collections.abc import Collection, Sequence
 from statistics import median
@@ -46,6 +46,9 @@ def _oddness(row: StatusRow, usual_mm2: float | None) -> float:
 def overview_page(rows: Sequence[StatusRow], pictures: Collection[str]) -> str:
     """The page for the latest rows of a work folder.
 
+    Slides are data that a script shows some hundreds at a time, in any order: a page with a
+    hundred thousand pictures in it is one that no browser opens.
+
     Args:
         rows: Rows of any stages; the one that says most about tissue is taken per slide.
         pictures: Names of the slides that have a picture.
@@ -53,8 +56,8 @@ def overview_page(rows: Sequence[StatusRow], pictures: Collection[str]) -> str:
     shown = _one_per_slide(rows)
     usual_mm2 = _usual_mm2(shown)
     scored = sorted(((_oddness(row, usual_mm2), row) for row in shown), key=lambda s: -s[0])
-    cards = "\n".join(_card(row, score, row.slide_id in pictures) for score, row in scored)
-    return _PAGE.replace("{{count}}", str(len(shown))).replace("{{cards}}", cards)
+    data = ",\n".join(_datum(row, score, row.slide_id in pictures) for score, row in scored)
+    return _PAGE.replace("{{count}}", str(len(shown))).replace("{{slides}}", data)
 
 
 def _one_per_slide(rows: Sequence[StatusRow]) -> list[StatusRow]:
@@ -68,32 +71,22 @@ def _one_per_slide(rows: Sequence[StatusRow]) -> list[StatusRow]:
     return [best[name] for name in sorted(best)]
 
 
-def _card(row: StatusRow, score: float, has_picture: bool) -> str:
-    name = html.escape(row.slide_id, quote=True)
-    dropped = (row.tissue_dropped_mm2 or 0.0) / row.tissue_mm2 if row.tissue_mm2 else 0.0
-    facts = [
-        row.status,
-        f"{row.tissue_mm2:.2f} mm² tissue" if row.tissue_mm2 is not None else "",
-        f"{100 * dropped:.1f} % in no region" if row.tissue_dropped_mm2 is not None else "",
-        f"{row.n_regions} regions" if row.n_regions is not None else "",
-        f"{row.pen_mm2:.2f} mm² pen" if row.pen_mm2 else "",
-        row.reason,
-    ]
-    file = html.escape(quote(f"{row.slide_id}.jpg"), quote=True)
-    picture = (
-        f'<a href="{file}"><img loading="lazy" src="{file}" alt="overview of {name}"></a>'
-        if has_picture
-        else '<p class="none">no picture</p>'
-    )
-    return (
-        f'<article data-name="{name}" data-odd="{score:.4f}"'
-        f' data-tissue="{row.tissue_mm2 or 0:.6g}" data-dropped="{dropped:.6g}"'
-        f' data-regions="{row.n_regions or 0}" data-pen="{row.pen_mm2 or 0:.6g}">\n'
-        f"{picture}\n"
-        f'<label><input type="checkbox"> <b>{name}</b></label>\n'
-        f"<p>{html.escape(' · '.join(fact for fact in facts if fact))}</p>\n"
-        f"<p>oddness {score:.2f}</p>\n</article>"
-    )
+def _datum(row: StatusRow, score: float, has_picture: bool) -> str:
+    """One slide as the page's script takes it, harmless inside a script of HTML."""
+    datum = {
+        "name": row.slide_id,
+        "odd": round(score, 4),
+        "status": row.status,
+        "tissue": row.tissue_mm2,
+        "dropped": row.tissue_dropped_mm2,
+        "regions": row.n_regions,
+        "pen": row.pen_mm2,
+        "reason": row.reason,
+        # A name may be no text that a browser could write into an address itself.
+        "picture": quote(f"{row.slide_id}.jpg", errors="surrogateescape") if has_picture else None,
+    }
+    kept = {key: value for key, value in datum.items() if value not in (None, "")}
+    return json.dumps(kept, separators=(",", ":")).replace("<", "\\u003c")
 
 
 _PAGE = """<!DOCTYPE html>
@@ -122,37 +115,105 @@ p { margin: .3em 0; } .none { color: #888; padding: 2em; text-align: center; }
 <option value="pen">pen</option><option value="name">name</option>
 </select></label>
 <label><input type="checkbox" id="ascending"> smallest first</label> ·
+<span id="pages"><button id="before">previous</button> <span id="where"></span>
+<button id="after">next</button> ·</span>
 <button id="save">Save exclude.csv</button> <span id="ticked">0 ticked</span>
 <p>Tick what should be left out, save the table, and give it to any command with
 <code>--exclude exclude.csv</code>. Oddness adds up: 5 without a result, doublings of the tissue
 area away from the median, 4 × the share of tissue in no region, 4 × the share of pen.</p>
 </header>
-<main>
-{{cards}}
-</main>
+<main></main>
+<noscript>The overviews are the pictures beside this page; showing them in order takes
+JavaScript, which asks for nothing but them.</noscript>
 <script>
+const AT_ONCE = 300;
+const slides = [
+{{slides}}
+];
 const main = document.querySelector("main");
-const cards = [...main.querySelectorAll("article")];
 const order = document.getElementById("order");
 const ascending = document.getElementById("ascending");
-function arrange() {
-  const key = order.value, sign = ascending.checked ? 1 : -1;
-  const byName = (a, b) => a.dataset.name.localeCompare(b.dataset.name);
-  cards.sort((a, b) => key === "name"
-    ? byName(a, b) * (ascending.checked ? -1 : 1)
-    : sign * (Number(a.dataset[key]) - Number(b.dataset[key])) || byName(a, b));
-  main.append(...cards);
+const ticked = new Set();
+let first = 0;
+for (const slide of slides) slide.share = slide.tissue ? (slide.dropped || 0) / slide.tissue : 0;
+function element(tag, text, ...inside) {
+  const made = document.createElement(tag);
+  made.textContent = text;
+  made.append(...inside);
+  return made;
 }
-function ticked() { return cards.filter(card => card.querySelector("input").checked); }
+function facts(slide) {
+  const { status, tissue, dropped, regions, pen, reason } = slide;
+  return [
+    status,
+    tissue === undefined ? "" : tissue.toFixed(2) + " mm² tissue",
+    dropped === undefined ? "" : (100 * slide.share).toFixed(1) + " % in no region",
+    regions === undefined ? "" : regions + " regions",
+    pen ? pen.toFixed(2) + " mm² pen" : "",
+    reason || "",
+  ].filter(fact => fact).join(" · ");
+}
+function overview(slide) {
+  if (!slide.picture) {
+    const none = element("p", "no picture");
+    none.className = "none";
+    return none;
+  }
+  const link = document.createElement("a"), picture = document.createElement("img");
+  link.href = picture.src = slide.picture;
+  picture.loading = "lazy";
+  picture.alt = "overview of " + slide.name;
+  link.append(picture);
+  return link;
+}
+function card(slide) {
+  const box = document.createElement("input");
+  box.type = "checkbox";
+  box.checked = ticked.has(slide.name);
+  const made = element("article", "", overview(slide),
+    element("label", "", box, " ", element("b", slide.name)),
+    element("p", facts(slide)), element("p", "oddness " + slide.odd.toFixed(2)));
+  made.classList.toggle("out", box.checked);
+  box.onchange = () => {
+    if (box.checked) ticked.add(slide.name); else ticked.delete(slide.name);
+    made.classList.toggle("out", box.checked);
+    count();
+  };
+  return made;
+}
+function show() {
+  const shown = slides.slice(first, first + AT_ONCE);
+  main.replaceChildren(...shown.map(card));
+  document.getElementById("where").textContent =
+    `${shown.length ? first + 1 : 0} to ${first + shown.length} of ${slides.length}`;
+  document.getElementById("before").disabled = first === 0;
+  document.getElementById("after").disabled = first + AT_ONCE >= slides.length;
+  document.getElementById("pages").hidden = slides.length <= AT_ONCE;
+}
+function turn(by) {
+  first += by * AT_ONCE;
+  show();
+  scrollTo(0, 0);
+}
+const collate = new Intl.Collator().compare;
+function arrange() {
+  const key = { dropped: "share" }[order.value] || order.value;
+  const sign = ascending.checked ? 1 : -1;
+  const byName = (a, b) => collate(a.name, b.name);
+  slides.sort((a, b) => key === "name"
+    ? byName(a, b) * -sign
+    : sign * ((a[key] || 0) - (b[key] || 0)) || byName(a, b));
+  first = 0;
+  show();
+}
 function count() {
-  for (const card of cards) card.classList.toggle("out", card.querySelector("input").checked);
-  document.getElementById("ticked").textContent = ticked().length + " ticked";
+  document.getElementById("ticked").textContent = ticked.size + " ticked";
 }
 function save() {
   const risky = text => /^'*[=+@-]/.test(text) && (text[0] === "'" || isNaN(text));
   const safe = text => risky(text) ? "'" + text : text;
   const cell = text => '"' + safe(text).replaceAll('"', '""') + '"';
-  const lines = ["slide_id", ...ticked().map(card => cell(card.dataset.name))];
+  const lines = ["slide_id", ...[...ticked].sort().map(cell)];
   const link = document.createElement("a");
   link.href = URL.createObjectURL(new Blob([lines.join("\\n") + "\\n"], {type: "text/csv"}));
   link.download = "exclude.csv";
@@ -161,9 +222,11 @@ function save() {
 }
 order.onchange = arrange;
 ascending.onchange = arrange;
-main.onchange = count;
+document.getElementById("before").onclick = () => turn(-1);
+document.getElementById("after").onclick = () => turn(1);
 document.getElementById("save").onclick = save;
 count();
+show();
 </script>
 </body>
 </html>

@@ -1,6 +1,12 @@
 from __future__ import annotations
 
+import json
+import re
+from collections.abc import Iterator
 from html.parser import HTMLParser
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -20,11 +26,13 @@ def row(name: str = "s", *, stage: str = "tile", **values: object) -> StatusRow:
 
 
 class Page(HTMLParser):
-    """Collects what a browser would see of the page."""
+    """Collects what a browser would see of the page before its script runs, and the slides."""
 
     def __init__(self, text: str) -> None:
         super().__init__()
-        self.cards: list[dict[str, str]] = []
+        found = re.search(r"^const slides = (\[\n.*?\n\]);$", text, re.MULTILINE | re.DOTALL)
+        assert found is not None
+        self.slides: list[dict[str, Any]] = json.loads(found[1])
         self.links: list[str] = []
         self.tags: list[str] = []
         self.feed(text)
@@ -32,8 +40,6 @@ class Page(HTMLParser):
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
         self.tags.append(tag)
-        if tag == "article":
-            self.cards.append(values)
         self.links += [values[name] for name in ("src", "href") if name in values]
 
 
@@ -60,12 +66,13 @@ def test_oddness_adds_up_as_the_page_says(values: dict[str, object], expected: f
 
 def test_the_oddest_slide_comes_first() -> None:
     page = Page(overview_page([row("a"), row("b", pen_mm2=3.0), row("c")], set()))
-    assert [card["data-name"] for card in page.cards] == ["b", "a", "c"]
+    assert [slide["name"] for slide in page.slides] == ["b", "a", "c"]
 
 
 def test_the_page_needs_nothing_but_the_pictures_beside_it() -> None:
     page = Page(overview_page([row("a"), row("b")], {"a"}))
-    assert page.links == ["a.jpg", "a.jpg"]
+    assert page.links == []
+    assert [slide.get("picture") for slide in page.slides] == ["a.jpg", None]
     assert "http" not in overview_page([row("a")], {"a"})
 
 
@@ -74,11 +81,11 @@ def test_names_cannot_break_out_of_the_page() -> None:
     text = overview_page([row(name, reason="<b>bad</b>")], {name})
     page = Page(text)
     assert page.tags.count("script") == 1
-    assert page.cards[0]["data-name"] == name
+    assert page.slides[0]["name"] == name
     assert "<b>bad" not in text
-    assert "%3Cscript%3E" in page.links[0]
-    assert "%23" in page.links[0]
-    assert "%3F" in page.links[0]
+    assert "%3Cscript%3E" in page.slides[0]["picture"]
+    assert "%23" in page.slides[0]["picture"]
+    assert "%3F" in page.slides[0]["picture"]
 
 
 def test_a_slide_has_one_card_and_the_tiles_speak_first() -> None:
@@ -88,14 +95,71 @@ def test_a_slide_has_one_card_and_the_tiles_speak_first() -> None:
         row("b", stage="train"),
     ]
     page = Page(overview_page(rows, set()))
-    assert len(page.cards) == 1
-    assert page.cards[0]["data-regions"] == "7"
+    assert len(page.slides) == 1
+    assert page.slides[0]["regions"] == 7
 
 
 def test_placeholders_in_names_stay_as_they_are() -> None:
-    page = Page(overview_page([row("{{cards}}"), row("{{count}}")], set()))
-    assert {card["data-name"] for card in page.cards} == {"{{cards}}", "{{count}}"}
+    page = Page(overview_page([row("{{slides}}"), row("{{count}}")], set()))
+    assert {slide["name"] for slide in page.slides} == {"{{slides}}", "{{count}}"}
 
 
 def test_a_run_without_slides_has_a_page() -> None:
-    assert Page(overview_page([], set())).cards == []
+    assert Page(overview_page([], set())).slides == []
+
+
+@pytest.fixture
+def shown(browser: Any, browsing: SimpleNamespace, tmp_path: Path) -> Iterator[Any]:
+    """A browser at the page of 650 slides, of which one failed and one has a nasty name."""
+    rows = [row(f"s{number:03d}", tissue_mm2=4.0 + number / 1000) for number in range(648)]
+    rows += [row("bad", status="failed", tissue_mm2=None, reason="<b>torn</b>")]
+    rows += [row("<img src=x onerror=alert(1)>", pen_mm2=8.0)]
+    page = tmp_path / "index.html"
+    page.write_text(overview_page(rows, set()), encoding="utf-8")
+    browser.get(page.as_uri())
+    yield browser
+    assert browsing.complaints(browser) == []
+
+
+def names(browser: Any) -> list[str]:
+    return [name.text for name in browser.find_elements("css selector", "article b")]
+
+
+def press(browser: Any, button: str) -> None:
+    browser.find_element("id", button).click()
+
+
+@pytest.mark.browser
+def test_three_hundred_slides_are_shown_at_a_time_and_ticks_stay(shown: Any) -> None:
+    first = names(shown)
+    assert first[:2] == ["bad", "<img src=x onerror=alert(1)>"]
+    assert len(first) == 300
+    assert "<b>torn</b>" in shown.find_element("css selector", "article p + label + p").text
+    shown.find_element("css selector", "article input").click()
+    assert not shown.find_element("id", "before").is_enabled()
+    press(shown, "after")
+    assert shown.find_element("id", "where").text == "301 to 600 of 650"
+    shown.find_elements("css selector", "article input")[7].click()
+    second = names(shown)
+    press(shown, "after")
+    assert len(first + second + names(shown)) == len({*first, *second, *names(shown)}) == 650
+    assert not shown.find_element("id", "after").is_enabled()
+    assert shown.find_element("id", "ticked").text == "2 ticked"
+    press(shown, "before")
+    press(shown, "before")
+    boxes = shown.find_elements("css selector", "article input")
+    assert [box.is_selected() for box in boxes] == [True] + [False] * 299
+
+
+@pytest.mark.browser
+def test_the_order_is_that_of_all_slides(shown: Any) -> None:
+    shown.execute_script("order.value = 'tissue'; order.onchange();")
+    assert names(shown)[:2] == ["s647", "s646"]
+    press(shown, "ascending")
+    assert names(shown)[0] == "bad"
+    assert "s000" in names(shown)[:3]
+    shown.execute_script("URL.createObjectURL = blob => { window.saved = blob; return '#'; };")
+    shown.find_element("css selector", "article input").click()
+    press(shown, "save")
+    text = shown.execute_async_script("saved.text().then(arguments[arguments.length - 1]);")
+    assert text == 'slide_id\n"bad"\n'
