@@ -22,6 +22,8 @@ from torch import Tensor, nn
 from hvit_cli.errors import ModelError
 from hvit_cli.models.device import choose_device, choose_precision
 from hvit_cli.models.encoder_specs import IMAGENET_MEAN, IMAGENET_STD, EncoderSpec, Triple
+from hvit_cli.models.fast_forms import fast_form, weights_state
+from hvit_cli.models.fixed_steps import PROCESSOR_STEP, FixedSteps
 from hvit_cli.models.local_encoder import (
     DESCRIPTION_FILE,
     WEIGHTS_FILE,
@@ -31,7 +33,7 @@ from hvit_cli.models.local_encoder import (
     load_vit_folder,
 )
 from hvit_cli.models.vit import VisionTransformer
-from hvit_cli.settings import EncoderInput, Normalisation, Precision
+from hvit_cli.settings import EmbeddingSettings, EncoderInput, Normalisation, Precision
 
 NORMALISATIONS: dict[Normalisation, tuple[Triple, Triple]] = {
     "imagenet": (IMAGENET_MEAN, IMAGENET_STD),
@@ -61,9 +63,8 @@ def hash_weights(state: Mapping[str, Tensor]) -> str:
 class PatchEncoder(nn.Module):
     """A patch encoder ready to embed, with everything that decides its output.
 
-    An embedding depends on its own patch alone. In float32 it is the same whatever patches
-    share its batch up to the noise of the summation order (about 1e-6 of its size): matrix
-    products of other shapes may add in another order.
+    An embedding depends on its own patch alone: `embed` computes in steps of one shape, whose
+    last one is filled up, so that neither the number of patches nor their order changes a bit.
 
     Args:
         network: Normalised images (n, 3, h, h) → (n, D), in evaluation mode.
@@ -75,6 +76,7 @@ class PatchEncoder(nn.Module):
         precision: Number format, `auto` already resolved.
         source: What `--encoder` took; "" for weights of a file.
         notes: What the user should know, a sentence each.
+        batch_size: Patches per step of `embed` on a GPU.
 
     Attributes:
         weights_hash: Identity of the weights, see `hash_weights`.
@@ -92,6 +94,7 @@ class PatchEncoder(nn.Module):
         precision: Precision = "float32",
         source: str = "",
         notes: tuple[str, ...] = (),
+        batch_size: int = EmbeddingSettings.batch_size,
     ) -> None:
         super().__init__()
         self.network = network
@@ -100,6 +103,9 @@ class PatchEncoder(nn.Module):
         self.precision = precision
         self.source = source
         self.notes = notes
+        self.batch_size = batch_size
+        self._steps: FixedSteps | None = None
+        self._state: object = None
         self.mean, self.std = (
             (spec.mean, spec.std) if normalisation is None else NORMALISATIONS[normalisation]
         )
@@ -183,21 +189,44 @@ class PatchEncoder(nn.Module):
             embedded: Tensor = self.network(x)
         return embedded.float()
 
+    @property
+    def step(self) -> int:
+        """Patches per step of `embed`: fixed on a processor, fewer once memory ran out."""
+        if self._steps is not None and self._steps.device == self.device:
+            return self._steps.size
+        return PROCESSOR_STEP if self.device.type == "cpu" else self.batch_size
+
+    def _ready_steps(self) -> FixedSteps:
+        """The steps of `embed`, with the network's fast form of its weights as they are now."""
+        state = weights_state(self.network)
+        if self._steps is None or self._state != state:
+            form = fast_form(self.network, _DTYPES[self.precision])
+
+            def compute(pixels: Tensor) -> Tensor:
+                if form is None:
+                    return self.forward(pixels)
+                return form(self.network_input(pixels)).float()
+
+            self._steps, self._state = FixedSteps(compute, self.step, self.device), state
+        return self._steps
+
     @torch.inference_mode()
     def embed(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
         """Embeds patches as the reader returns them.
 
         Args:
-            patches: (n, h, h, 3) uint8 RGB.
+            patches: (n, h, h, 3) uint8 RGB, any number.
 
         Returns:
-            (n, D) float32.
+            (n, D) float32; the same bits for a patch wherever it stands, beside whichever
+            others.
 
         Raises:
             ModelError: The result is not finite, or the patches do not fit the encoder.
         """
-        pixels = torch.from_numpy(np.ascontiguousarray(patches)).to(self.device)
-        embedded = self(pixels.permute(0, 3, 1, 2)).cpu()
+        if not len(patches):
+            return np.zeros((0, self.spec.width), np.float32)
+        embedded = self._ready_steps().run(patches)
         if embedded.shape[1:] != (self.spec.width,):
             raise ModelError(
                 "the encoder does not return one vector per patch",
@@ -223,6 +252,7 @@ def load_encoder(
     device: str = "cpu",
     precision: Precision = "auto",
     architecture: Mapping[str, Any] | None = None,
+    batch_size: int = EmbeddingSettings.batch_size,
 ) -> PatchEncoder:
     """Loads a patch encoder, pretrained or not at all.
 
@@ -235,6 +265,7 @@ def load_encoder(
         precision: auto is bfloat16 on CUDA and float32 elsewhere.
         architecture: `PatchEncoder.architecture` of the encoder whose weights the file
             holds; None reads a description beside the file, or the weights themselves.
+        batch_size: Patches per step of `embed` on a GPU.
 
     Raises:
         CheckpointError: A local file cannot be read or does not fit.
@@ -272,6 +303,7 @@ def load_encoder(
         precision=choose_precision(precision, on),
         source=source,
         notes=notes,
+        batch_size=batch_size,
     )
     return encoder.to(on)
 

@@ -32,7 +32,7 @@ from hvit_cli.storage.tiles import TileFile
 from hvit_cli.storage.work import WorkFolder
 
 # Raised when the same settings begin to give other features.
-METHOD = 1
+METHOD = 2
 
 # Threads of the encoder for each that reads: the shares of time that both take of a processor.
 _COMPUTING_PER_READER = 4

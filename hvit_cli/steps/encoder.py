@@ -33,6 +33,7 @@ def named_embedder(embedding: EmbeddingSettings) -> Embedder:
         encoder_input=embedding.encoder_input,
         device=embedding.device,
         precision=embedding.precision,
+        batch_size=embedding.batch_size,
     )
     return _embedder(encoder, embedding.attention, embedding)
 
@@ -58,6 +59,7 @@ def model_embedder(model: ChosenModel, embedding: EmbeddingSettings) -> Embedder
         encoder_input=identity.encoder_input,
         device=embedding.device,
         precision=embedding.precision,
+        batch_size=embedding.batch_size,
         architecture=identity.architecture or None,
     )
     if encoder.weights_hash != identity.weights_hash:
@@ -87,7 +89,7 @@ def _embedder(
         encoder.spec.name,
         encoder.device,
         encoder.precision,
-        embedding.batch_size,
+        encoder.step,
     )
     return Embedder(encoder, attention, embedding.batch_size)
 
