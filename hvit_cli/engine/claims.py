@@ -62,6 +62,19 @@ class Claim:
         return f"{self.host}:{self.process_id}"
 
 
+def _make(folder: Path) -> None:
+    """Makes the folder of claims, which whoever gives back the last claim may just be removing."""
+    for _ in range(_MKDIR_TRIES - 1):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, FileNotFoundError):
+            if folder.is_file():
+                raise
+        else:
+            return
+    folder.mkdir(parents=True, exist_ok=True)
+
+
 class Claims:
     """The claims of this process in one folder, kept alive by a thread until `close`.
 
@@ -78,7 +91,7 @@ class Claims:
         self._over = threading.Event()
         self._me = (platform.node() or "host", os.getpid(), this_system(), start_of(os.getpid()))
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            _make(folder)
         except OSError as error:
             raise StorageError(
                 "the folder of claims cannot be made",

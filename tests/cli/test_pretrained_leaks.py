@@ -103,9 +103,8 @@ def test_an_encoder_of_all_slides_is_refused_and_one_of_each_fold_is_not(
     embed(cohort, of_all)
     # Features remember the slides without the encoder, and the encoder without the features.
     (features,) = (cohort / "work/features").glob("all-*")
-    assert json.loads((features / "encoder.json").read_text()) == {
-        "pretraining_slides": list(SLIDES)
-    }
+    kept = json.loads((features / "encoder.json").read_text())
+    assert kept["pretraining_slides"] == list(SLIDES)
     for more in ((), ("--encoder", of_all)):
         ended = train(cohort, features, *more)
         assert ended.exit_code == 1, ended.output
