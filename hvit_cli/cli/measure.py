@@ -17,6 +17,7 @@ from hvit_cli.settings import (
     MeasureSettings,
     ReadingSettings,
     RunSettings,
+    TilingSettings,
     TissueSettings,
     sentence,
 )
@@ -139,6 +140,7 @@ def measure(
     claim: options.ClaimSlides = RunSettings.claim,
     claim_ttl: options.ClaimTtl = RunSettings.claim_ttl,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -170,6 +172,23 @@ def measure(
     from hvit_cli.pipelines import measure as pipeline
     from hvit_cli.storage.work import WorkFolder
 
+    if dry_run:
+        from hvit_cli.cli.forecasts import say_forecast
+        from hvit_cli.pipelines.dry_run import forecast
+        from hvit_cli.steps.choose import ModelRequest
+
+        told = forecast(
+            slides,
+            pipeline.STAGE,
+            work=WorkFolder(work),
+            reading=reading,
+            tissue=tissue,
+            tiling=TilingSettings(),
+            request=ModelRequest(model=model[0] if model else None),
+            exclude=exclude,
+        )
+        say_forecast(told, as_json)
+        return
     folder = out or work / "measures"
     records = console.follow(
         pipeline.measure(

@@ -18,6 +18,7 @@ from hvit_cli.settings import (
     RunSettings,
     Scale,
     SheetLayout,
+    TilingSettings,
     TissueSettings,
     sentence,
 )
@@ -122,6 +123,7 @@ def report(
     retries: options.Retries = RunSettings.retries,
     retry_failed: options.RetryFailed = RunSettings.retry_failed,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -174,6 +176,14 @@ def report(
             retry_failed=retry_failed,
         ),
     }
+    if dry_run:
+        from hvit_cli.cli.forecasts import say_forecast
+        from hvit_cli.pipelines.dry_run import forecast
+
+        named = ("work", "request", "reading", "tissue", "exclude")
+        asked = {name: given[name] for name in named}
+        say_forecast(forecast(slides, pipeline.STAGE, tiling=TilingSettings(), **asked), as_json)
+        return
     if blind:
         _blind(slides, given, as_json)
         return

@@ -14,6 +14,7 @@ from hvit_cli.settings import (
     ReadingSettings,
     RunSettings,
     StressSettings,
+    TilingSettings,
     TissueSettings,
     sentence,
 )
@@ -74,6 +75,7 @@ def stress(
     claim: options.ClaimSlides = RunSettings.claim,
     claim_ttl: options.ClaimTtl = RunSettings.claim_ttl,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -91,23 +93,42 @@ def stress(
     from hvit_cli.steps.choose import ModelRequest
     from hvit_cli.storage.work import WorkFolder
 
+    request = ModelRequest(model=model, attention=options.attention_of(masked))
+    reading = ReadingSettings(
+        spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
+    )
+    tissue = TissueSettings(
+        mask_dir=mask_dir,
+        mask_pattern=mask_pattern,
+        tissue_values=options.tissue_values(tissue_value),
+        missing_mask=missing_mask,
+        tissue_geojson=tissue_geojson,
+    )
+    if dry_run:
+        from hvit_cli.cli.forecasts import say_forecast
+        from hvit_cli.pipelines.dry_run import forecast
+
+        told = forecast(
+            slides,
+            pipeline.STAGE,
+            work=WorkFolder(work),
+            reading=reading,
+            tissue=tissue,
+            tiling=TilingSettings(),
+            request=request,
+            exclude=exclude,
+        )
+        say_forecast(told, as_json)
+        return
     folder = out or work / "stress"
     records = console.follow(
         pipeline.stress(
             slides,
             work=WorkFolder(work),
             settings=settings,
-            request=ModelRequest(model=model, attention=options.attention_of(masked)),
-            reading=ReadingSettings(
-                spacing_override=spacing_override, spacing_from_objective=spacing_from_objective
-            ),
-            tissue=TissueSettings(
-                mask_dir=mask_dir,
-                mask_pattern=mask_pattern,
-                tissue_values=options.tissue_values(tissue_value),
-                missing_mask=missing_mask,
-                tissue_geojson=tissue_geojson,
-            ),
+            request=request,
+            reading=reading,
+            tissue=tissue,
             embedding=EmbeddingSettings(device=device, precision=precision, batch_size=batch_size),
             glass_from=glass_from,
             out=folder,

@@ -208,6 +208,7 @@ def train(
         int | None, _setting("micro_batch_tokens", "--micro-batch-tokens")
     ] = TrainingSettings.micro_batch_tokens,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -278,18 +279,21 @@ def train(
             overwrite=overwrite,
         )
         if folds is None:
-            trainings.train_one(request, workers, as_json)
+            if dry_run:
+                trainings.foretell_one(request, as_json)
+            else:
+                trainings.train_one(request, workers, as_json)
             return
-        trainings.cross_validate(
-            CrossValidationRequest(
-                training=request,
-                attentions=attentions,
-                folds=_fold_numbers(fold or ()),
-                seeds=seeds,
-            ),
-            workers,
-            as_json,
+        several = CrossValidationRequest(
+            training=request,
+            attentions=attentions,
+            folds=_fold_numbers(fold or ()),
+            seeds=seeds,
         )
+        if dry_run:
+            trainings.foretell_all(several, as_json)
+        else:
+            trainings.cross_validate(several, workers, as_json)
 
 
 def _fold_numbers(named: Sequence[str]) -> tuple[int, ...]:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     )
     from hvit_cli.training.encoder_record import EncoderRecord
     from hvit_cli.training.epochs import EpochRecord
+    from hvit_cli.training.forecast import TrainingForecast
     from hvit_cli.training.region_start import RegionStart
     from hvit_cli.training.workers import Workers
 
@@ -78,6 +79,61 @@ def cross_validate(request: CrossValidationRequest, workers: Workers, as_json: b
     for line in footnotes(results):
         console.say(line)
     console.note(f"Results: {plan.out / 'results.md'}; predictions: {plan.out / 'predictions'}")
+
+
+def foretell_one(request: TrainingRequest, as_json: bool) -> None:
+    """What a single training would do; an error of it is the command's."""
+    from hvit_cli.pipelines.train import forecast_training, prepare
+
+    _say_forecast(forecast_training(prepare(request)), as_json)
+
+
+def foretell_all(request: CrossValidationRequest, as_json: bool) -> None:
+    """What a cross-validation would do; an error of it is the command's."""
+    from hvit_cli.pipelines.train import forecast_cross_validation, plan_cross_validation
+
+    _say_forecast(forecast_cross_validation(plan_cross_validation(request)), as_json)
+
+
+def _say_forecast(told: TrainingForecast, as_json: bool) -> None:
+    if as_json:
+        console.say_json(told)
+        return
+    console.say(f"features: {told.features}")
+    for reason, count in told.left_out.items():
+        console.say(f"left out: {count} slides {reason}")
+    console.say_table(
+        ("training", "slides train", "slides tune", "train by label", "tune by label", "state"),
+        (
+            (
+                member.name,
+                sum(member.train.values()),
+                sum(member.tune.values()),
+                _classes(member.train),
+                _classes(member.tune),
+                "done" if member.is_done else "to do",
+            )
+            for member in told.members
+        ),
+    )
+    if told.test:
+        console.say(f"test: {told.test} slides")
+    console.say("leaks: none found")
+    console.say(
+        f"parameters: {told.parameters}; at most {told.epochs} epochs, {told.steps} slides shown"
+    )
+    console.say(
+        f"time: {told.seconds / 3600:.2f} h at most, as {told.tried} slides took just now, "
+        "features in memory"
+    )
+    console.say(
+        f"disk: {told.disk_bytes / 1e9:.2f} GB of weights, {told.free_bytes / 1e9:.1f} GB free"
+    )
+    console.say("Nothing was written.")
+
+
+def _classes(counts: Mapping[int, int]) -> str:
+    return ", ".join(f"{label}: {count}" for label, count in counts.items())
 
 
 def _announce_all(plan: CrossValidation) -> None:

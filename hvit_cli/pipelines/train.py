@@ -11,6 +11,7 @@ from hvit_cli.training.cross_validation import (
     MemberEpoch,
     plan_cross_validation,
 )
+from hvit_cli.training.forecast import forecast_cross_validation, forecast_training
 from hvit_cli.training.job import TrainingJob, prepare
 from hvit_cli.training.request import TrainingRequest
 from hvit_cli.training.run import train
@@ -22,6 +23,8 @@ __all__ = [
     "MemberEpoch",
     "TrainingJob",
     "TrainingRequest",
+    "forecast_cross_validation",
+    "forecast_training",
     "joined_workers",
     "plan_cross_validation",
     "prepare",

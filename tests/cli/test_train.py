@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import pytest
 import typer
 from click.testing import Result
+from safetensors.torch import load_file
 from typer.testing import CliRunner
 
 from hvit_cli.cli.app import HvitGroup
@@ -161,3 +162,36 @@ def test_the_graded_features_have_the_score_that_training_saw(folder: Path, obje
         assert grading.score == pytest.approx(float(row["score"]), abs=1e-5)
         assert 0 <= grading.score <= 3
         assert grading.grade == int(row["grade"])
+
+
+def everything(folder: Path) -> dict[str, int]:
+    return {str(f): f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file()}
+
+
+def test_a_dry_run_says_what_would_be_trained_and_writes_nothing(folder: Path) -> None:
+    arguments = (folder, folder / "labels.csv", "-o", folder / "toy", *SMALL)
+    before = everything(folder)
+    told = json.loads(hvit_train(*arguments, "--dry-run", "--json").stdout)
+    said = hvit_train(*arguments, "--dry-run")
+    assert everything(folder) == before
+    assert said.exit_code == 0, said.output
+    assert "leaks: none found" in said.stdout
+    (member,) = told["members"]
+    assert sum(member["train"].values()) == 19
+    assert sum(member["tune"].values()) == 5
+    assert (told["epochs"], told["steps"]) == (2, 38)
+    assert told["seconds"] > 0
+    hvit_train(*arguments)
+    weights = load_file(folder / "toy/masked.safetensors")
+    assert told["parameters"] == sum(array.numel() for array in weights.values())
+    again = json.loads(hvit_train(*arguments, "--dry-run", "--json").stdout)
+    assert again["members"][0]["is_done"]
+    assert (again["steps"], again["seconds"]) == (0, 0)
+
+
+def test_a_dry_run_of_what_cannot_be_trained_ends_as_the_run_would(folder: Path) -> None:
+    (folder / "bad.csv").write_text("slide_id,label\nslide000,9\n")
+    arguments = (folder, folder / "bad.csv", "-w", folder, *SMALL)
+    told, run = hvit_train(*arguments, "--dry-run"), hvit_train(*arguments)
+    assert told.exit_code == run.exit_code == 1
+    assert told.stderr == run.stderr

@@ -21,6 +21,7 @@ from hvit_cli.errors import LabelError, UsageError
 from hvit_cli.pipelines.train import (
     CrossValidationRequest,
     TrainingRequest,
+    forecast_cross_validation,
     plan_cross_validation,
 )
 from hvit_cli.settings import AggregatorSettings, TaskSettings, TrainingSettings
@@ -78,6 +79,21 @@ def run(asked: CrossValidationRequest) -> Results:
     plan = plan_cross_validation(asked)
     assert [e.record.epoch for e in plan.run()] == [1, 2] * len(plan.members)
     return plan.finish()
+
+
+def test_a_forecast_knows_every_member_and_writes_nothing(
+    tmp_path: Path, asked: CrossValidationRequest
+) -> None:
+    told = forecast_cross_validation(plan_cross_validation(asked))
+    assert not (tmp_path / "cv").exists()
+    assert len({member.name for member in told.members}) == len(told.members) == 2 * 2 * 2
+    assert told.test == 24
+    for member in told.members:
+        assert (sum(member.train.values()), sum(member.tune.values())) == (24, 12)
+        # Slides take the six grades in turn, and folds hold six of them at a time.
+        assert set(member.train.values()) == {4}
+        assert set(member.tune.values()) == {2}
+    assert told.steps == 2 * 8 * 24
 
 
 def test_every_fold_attention_and_seed_and_the_table_they_come_to(

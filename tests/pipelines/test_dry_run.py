@@ -15,7 +15,10 @@ def everything(folder: Path) -> dict[str, int]:
     return {str(f): f.stat().st_mtime_ns for f in folder.rglob("*") if f.is_file()}
 
 
-@pytest.mark.parametrize("command", ["segment", "tile", "embed", "predict", "heatmap"])
+@pytest.mark.parametrize(
+    "command",
+    ["segment", "tile", "embed", "predict", "heatmap", "measure", "stress", "report"],
+)
 def test_nothing_is_written(command: str, slides: Path, model: Path, tmp_path: Path) -> None:
     work = tmp_path / "not-there"
     before = everything(tmp_path)
