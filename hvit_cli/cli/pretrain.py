@@ -238,6 +238,7 @@ def pretrain(
     device: options.Device = EmbeddingSettings.device,
     seed: options.Seed = PretrainingSettings.seed,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -351,4 +352,5 @@ def pretrain(
             ),
             workers,
             as_json,
+            dry_run=dry_run,
         )

@@ -16,9 +16,11 @@ from rich.progress import (
 )
 
 from hvit_cli.cli import console
+from hvit_cli.cli.forecasts import say_forecast
 
 if TYPE_CHECKING:
     from hvit_cli.engine.run import SlideRecord
+    from hvit_cli.pipelines.dry_run import Forecast
     from hvit_cli.pipelines.pretrain import PretrainingRequest
     from hvit_cli.pretraining.cache import CachedSlide
     from hvit_cli.pretraining.job import PretrainingJob
@@ -27,10 +29,15 @@ if TYPE_CHECKING:
     from hvit_cli.training.workers import Workers
 
 
-def run(request: PretrainingRequest, workers: Workers, as_json: bool) -> None:
-    """Prepares, trains, and says what came of it."""
+def run(
+    request: PretrainingRequest, workers: Workers, as_json: bool, *, dry_run: bool = False
+) -> None:
+    """Prepares, trains, and says what came of it; or says what would be done."""
     from hvit_cli.pipelines import pretrain as pipeline
 
+    if dry_run:
+        _foretell(request, as_json)
+        return
     slides: list[SlideRecord[PoolSlide | None]] = []
     uncached: list[SlideRecord[CachedSlide]] = []
     if request.settings.level == "region":
@@ -57,6 +64,45 @@ def run(request: PretrainingRequest, workers: Workers, as_json: bool) -> None:
     else:
         _summarise(job, records)
     console.finish([*slides, *uncached])
+
+
+def _foretell(request: PretrainingRequest, as_json: bool) -> None:
+    from hvit_cli.pipelines import pretrain as pipeline
+
+    of_slides: Forecast | None = None
+    if request.settings.level == "patch":
+        from hvit_cli.pipelines.dry_run import forecast
+
+        names = {entry.slide_id for entry in pipeline.list_slides(request)}
+        of_slides = forecast(
+            request.sources,
+            "tile",
+            work=request.work,
+            reading=request.reading,
+            tissue=request.tissue,
+            tiling=request.tiling,
+            exclude=request.exclude,
+            only=names,
+        )
+    told = pipeline.foretell(request, None if of_slides is None else of_slides.patches or 0)
+    if as_json:
+        console.say_json({"slides": of_slides, "pretraining": told})
+        return
+    if of_slides is not None:
+        say_forecast(of_slides, as_json=False)
+    console.say(
+        f"learned from: {told.samples} {'patches' if of_slides is not None else 'regions'}; "
+        f"{told.steps_per_epoch} steps an epoch, at most {told.epochs} epochs; "
+        f"{told.parameters} weights"
+    )
+    time = "unknown, no epoch was done here; hvit bench pretrain measures a step"
+    if told.seconds is not None:
+        time = f"{told.seconds / 3600:.2f} h at most, at the rate of this folder's last epoch"
+    console.say(f"time to learn: {time}")
+    console.say(
+        f"disk: {told.disk_bytes / 1e9:.2f} GB for encoder and run, "
+        f"{told.cache_bytes / 1e9:.2f} GB of cache, {told.free_bytes / 1e9:.1f} GB free"
+    )
 
 
 def _announce(job: PretrainingJob, request: PretrainingRequest) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -88,6 +88,7 @@ def forecast(
     tiling: TilingSettings,
     request: ModelRequest | None = None,
     exclude: Path | None = None,
+    only: Collection[str] | None = None,
 ) -> Forecast:
     """Says what a command would do, from the logs and from a look at a few slides.
 
@@ -100,11 +101,14 @@ def forecast(
         tiling: Regions and patches.
         request: The model, whose spacing and tiling are taken; None for those given.
         exclude: Table of slides to leave out.
+        only: The slides that count, by name; None for all of them.
 
     Raises:
         HvitError: The run itself could not begin: no slides, no model.
     """
     entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
+    if only is not None:
+        entries = [entry for entry in entries if entry.slide_id in only]
     width: int | None = None
     if request is not None:
         model = choose_model(request, work, slides=len(entries))

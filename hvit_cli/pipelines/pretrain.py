@@ -22,7 +22,9 @@ from hvit_cli.engine.job import SlideJob
 from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import LabelError, UsageError
 from hvit_cli.pretraining.cache import CachedSlide, cache_file, cache_slide, missing_files
+from hvit_cli.pretraining.forecast import PretrainingForecast, forecast_pretraining
 from hvit_cli.pretraining.job import PretrainingJob, run_job
+from hvit_cli.pretraining.networks import new_backbones
 from hvit_cli.pretraining.patch_job import PatchJobRequest, patch_job
 from hvit_cli.pretraining.pool import PatchPool, PoolSlide
 from hvit_cli.pretraining.records import PretrainingRecord
@@ -41,6 +43,7 @@ __all__ = [
     "cache_patches",
     "cached_pool",
     "find_patches",
+    "foretell",
     "joined_workers",
     "list_slides",
     "pool_of",
@@ -282,6 +285,29 @@ def prepare_regions(request: PretrainingRequest, workers: Workers = ALONE) -> Pr
             overwrite=request.overwrite,
         ),
         workers,
+    )
+
+
+def foretell(request: PretrainingRequest, patches: int | None = None) -> PretrainingForecast:
+    """What a pretraining would learn from and take; nothing is written.
+
+    Args:
+        request: What is asked for.
+        patches: Tissue patches of the slides, of the patch level.
+
+    Raises:
+        HvitError: The pretraining could not begin.
+    """
+    settings = request.settings
+    if patches is None:
+        job = prepare_regions(request)
+        return forecast_pretraining(request.folder, settings, job.backbones, len(job.source))
+    return forecast_pretraining(
+        request.folder,
+        settings,
+        new_backbones(settings, request.crops, request.start_from),
+        patches,
+        cached_patch_px=None if request.cache is None else request.tiling.patch_px,
     )
 
 

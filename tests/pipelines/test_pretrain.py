@@ -308,3 +308,28 @@ def test_processes_that_train_together_leave_out_what_one_of_them_could_not_find
     monkeypatch.setattr(Workers, "add", lambda self, values: values + theirs)
     pool = pool_of(request, records, Workers(rank=0, count=2))
     assert [slide.slide_id for slide in pool.slides] == ["other"]
+
+
+def test_a_dry_run_says_what_would_be_learned_from_and_writes_nothing(
+    slides: Path, tmp_path: Path
+) -> None:
+    sizes = ["--region", "1024", "--patch", "128", "--width", "32", "--depth", "2", "--heads", "2"]
+    crops = ["--global-px", "64", "--local-px", "32", "--batch", "4", "--epochs", "3"]
+    crops += ["--warmup-epochs", "1"]
+    work = tmp_path / "w"
+    arguments = ["pretrain", str(slides), *sizes, *crops, "-w", str(work), "--dry-run"]
+    ended = CliRunner().invoke(app, [*arguments, "--cache", str(tmp_path / "c"), "--json"])
+    assert ended.exit_code == 0, ended.output
+    told = json.loads(ended.stdout)
+    assert not work.exists()
+    assert not (tmp_path / "c").exists()
+    request = request_of(slides, tmp_path)
+    pool = pool_of(request, list(find_patches(request, list_slides(request))))
+    assert told["pretraining"]["samples"] == told["slides"]["patches"] == len(pool)
+    assert told["pretraining"]["steps_per_epoch"] == len(pool) // 4
+    assert told["pretraining"]["cache_bytes"] == len(pool) * 128 * 128 * 3
+    said = CliRunner().invoke(app, arguments)
+    assert "time to learn: unknown" in said.stdout
+    few = CliRunner().invoke(app, [*arguments, "--batch", "4096"])
+    assert few.exit_code == 2
+    assert "fewer patches than a batch holds" in few.stderr
