@@ -53,7 +53,7 @@ def test_tile(folder: Path) -> None:
     with (out / "status.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["slide_id"], row["stage"], row["status"]) == ("biopsy_b", "tile", "done")
-    assert 'src="biopsy_b.jpg"' in (out / "qc" / "index.html").read_text()
+    assert '"picture":"biopsy_b.jpg"' in (out / "qc" / "index.html").read_text()
 
 
 def test_predict(folder: Path) -> None:
