@@ -37,7 +37,7 @@ def fast_form(network: nn.Module, dtype: torch.dtype) -> FastVit | None:
     if isinstance(network, VisionTransformer):
         return _own(network, dtype)
     # timm's classes are known here only if timm has been imported, which takes seconds.
-    if "hvit_cli.models.timm_encoder" in sys.modules:
+    if "timm.models.vision_transformer" in sys.modules:
         return _timm(network, dtype)
     return None
 
@@ -72,9 +72,9 @@ def _timm(network: nn.Module, dtype: torch.dtype) -> FastVit | None:
     """The form of a timm Vision Transformer read from CLS, if it is made of plain layers."""
     from hvit_cli.models.timm_encoder import TimmEncoder
 
-    if not isinstance(network, TimmEncoder) or network.pooling != "cls":
+    if isinstance(network, TimmEncoder) and network.pooling != "cls":
         return None
-    model: Any = network.model
+    model: Any = network.model if isinstance(network, TimmEncoder) else network
     if not _is_plain(model):
         return None
     dynamic = bool(model.dynamic_img_size)
