@@ -73,8 +73,12 @@ def attempt(entry: SlideEntry, step: Step[T], stage: str, work: WorkFolder) -> O
         cause = "memory"
     except Exception as error:
         trace = work.traceback(entry.slide_id, stage)
-        write_text(trace, traceback.format_exc())
-        reason = f"unexpected {type(error).__name__}: {error} (traceback in {trace})"
+        told = f"traceback in {trace}"
+        try:
+            write_text(trace, traceback.format_exc())
+        except HvitError as unwritten:
+            told = f"its traceback {unwritten}"
+        reason = f"unexpected {type(error).__name__}: {error} ({told})"
         row = failed_row(entry, stage, reason)
         cause = "system" if isinstance(error, OSError) else "bug"
     row = dataclasses.replace(row, seconds=round(time.perf_counter() - started, 3))

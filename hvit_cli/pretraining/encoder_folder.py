@@ -15,7 +15,6 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from timm.models import save_for_hf
 from torch import Tensor, nn
 
@@ -35,6 +34,7 @@ from hvit_cli.settings.seal import sealed
 from hvit_cli.storage.atomic import whole_file, write_text
 from hvit_cli.storage.recipe import Recipe
 from hvit_cli.storage.temporaries import temporary_beside
+from hvit_cli.storage.weights import write_weights
 
 RECIPE_FILE = "recipe.json"
 CARD_FILE = "README.md"
@@ -77,8 +77,7 @@ def write_encoder_folder(
     out.mkdir(parents=True, exist_ok=True)
     (out / DESCRIPTION_FILE).unlink(missing_ok=True)
     if isinstance(network, VisionTransformer):
-        with whole_file(out / WEIGHTS_FILE) as temporary:
-            save_file(weights, temporary)
+        write_weights(out / WEIGHTS_FILE, weights)
     else:
         _write_timm(out, network, spec)
     write_text(out / RECIPE_FILE, _json_text(recipe))

@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 
 from hvit_cli.errors import ModelError
 from hvit_cli.models.region_checkpoint import (
@@ -26,8 +25,9 @@ from hvit_cli.pretraining.region_card import region_card
 from hvit_cli.pretraining.region_network import RegionBackbone
 from hvit_cli.pretraining.region_source import RegionSource
 from hvit_cli.settings.seal import sealed
-from hvit_cli.storage.atomic import whole_file, write_text
+from hvit_cli.storage.atomic import write_text
 from hvit_cli.storage.recipe import Recipe
+from hvit_cli.storage.weights import write_weights
 
 RECIPE_FILE = "recipe.json"
 CARD_FILE = "README.md"
@@ -79,8 +79,7 @@ def write_region_folder(
     description = describe_region(backbone.sizes, origin, source.slides)
     out.mkdir(parents=True, exist_ok=True)
     (out / DESCRIPTION_FILE).unlink(missing_ok=True)
-    with whole_file(out / WEIGHTS_FILE) as temporary:
-        save_file(weights, temporary)
+    write_weights(out / WEIGHTS_FILE, weights)
     write_text(out / RECIPE_FILE, _json_text(recipe))
     card = region_card(backbone, source, origin, recipe=recipe, records=records, notes=notes)
     write_text(out / CARD_FILE, card)

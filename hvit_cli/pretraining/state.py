@@ -12,9 +12,8 @@ import torch
 from hvit_cli.errors import DamagedFileError, RecipeError
 from hvit_cli.pretraining.fit import Pretraining
 from hvit_cli.pretraining.records import PretrainingRecord
-from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.recipe import Recipe, recipe_text, require_same_recipe
-from hvit_cli.storage.states import require_whole_archive
+from hvit_cli.storage.states import require_whole_archive, write_state
 
 STATE_FILE = "training_state.pt"
 
@@ -30,8 +29,7 @@ def save_pretraining(path: Path, pretraining: Pretraining, recipe: Recipe) -> No
         "records": [asdict(record) for record in pretraining.records],
         **pretraining.state(),
     }
-    with whole_file(path) as temporary:
-        torch.save(content, temporary)
+    write_state(path, content)
 
 
 def resume_pretraining(path: Path, pretraining: Pretraining, recipe: Recipe) -> int:

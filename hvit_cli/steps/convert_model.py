@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from hvit_cli.errors import ModelError, UsageError
 from hvit_cli.models.aggregator import Aggregator
 from hvit_cli.models.checkpoints import read_state_dict
@@ -16,7 +14,6 @@ from hvit_cli.models.loading import infer_aggregator_settings, load_aggregator_w
 from hvit_cli.models.local_encoder import WEIGHTS_FILE
 from hvit_cli.settings import AggregatorSettings, Attention, ReadingSettings, TilingSettings
 from hvit_cli.steps.regrouping import Maker
-from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.models import (
     MODEL_FILE,
     EncoderIdentity,
@@ -25,6 +22,7 @@ from hvit_cli.storage.models import (
     sha256_of,
     write_model,
 )
+from hvit_cli.storage.weights import write_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,9 +84,7 @@ def convert_model(
     members = []
     for fold, aggregator in enumerate(aggregators):
         name = f"{attention}-fold{fold}.safetensors"
-        with whole_file(out / name) as temporary:
-            state = aggregator.state_dict()
-            save_file({k: v.contiguous() for k, v in state.items()}, temporary)
+        write_weights(out / name, aggregator.state_dict())
         member = ModelMember(
             file=name, sha256=sha256_of(out / name), attention=attention, fold=fold
         )
@@ -166,7 +162,5 @@ def _identity(maker: Maker, encoder: PatchEncoder | None, out: Path) -> EncoderI
     )
     if encoder is None or not encoder.architecture:
         return identity
-    with whole_file(out / WEIGHTS_FILE) as temporary:
-        state = encoder.network.state_dict()
-        save_file({k: v.detach().cpu().contiguous() for k, v in state.items()}, temporary)
+    write_weights(out / WEIGHTS_FILE, encoder.network.state_dict())
     return replace(identity, file=WEIGHTS_FILE, architecture=encoder.architecture)

@@ -8,6 +8,7 @@ for a result, and which the next run that writes to the folder sweeps.
 from __future__ import annotations
 
 import os
+import re
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -40,12 +41,15 @@ def whole_file(path: Path) -> Iterator[Path]:
         _flush(temporary)
         os.replace(temporary, path)  # noqa: PTH105 - the atomic one, named as in the design
         _flush(path.parent)
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         _discard(temporary)
+        reason = _refused(error)
+        if reason is None:
+            raise
         raise StorageError(
             "cannot be written",
             where=path,
-            found=error.strerror or str(error),
+            found=reason,
             hint="another folder with -w or -o, or free some space",
         ) from error
     except BaseException:
@@ -71,6 +75,15 @@ def _usual(temporary: Path) -> tuple[int, float]:
     found = temporary.stat()
     temporary.unlink()
     return stat.S_IMODE(found.st_mode), found.st_mtime
+
+
+def _refused(error: OSError | RuntimeError) -> str | None:
+    """Why the system refused to write; None for an error of another kind."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # HDF5 says so when a file is closed: "…, errno = 28, error message = 'No space left …')".
+    said = re.search(r"errno = (\d+)", str(error))
+    return os.strerror(int(said[1])) if said else None
 
 
 def _discard(temporary: Path) -> None:

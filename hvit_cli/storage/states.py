@@ -7,9 +7,34 @@ from __future__ import annotations
 
 import struct
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from hvit_cli.errors import DamagedFileError
+import torch
+
+from hvit_cli.errors import DamagedFileError, StorageError
+from hvit_cli.storage.atomic import whole_file
+
+
+def write_state(path: Path, content: Mapping[str, Any]) -> None:
+    """Writes a state, whole or not at all; equal content makes equal bytes.
+
+    Raises:
+        StorageError: It cannot be written.
+    """
+    try:
+        # By its path, PyTorch would write the temporary's name into the archive.
+        with whole_file(path) as temporary, temporary.open("wb") as file:
+            torch.save(dict(content), file)
+    except RuntimeError as error:
+        # PyTorch's archive complains in its own way of a disk that is full.
+        raise StorageError(
+            "cannot be written",
+            where=path,
+            found=str(error).split("\n", 1)[0],
+            hint="another folder with -w or -o, or free some space",
+        ) from error
 
 
 def require_whole_archive(path: Path) -> None:

@@ -98,6 +98,9 @@ def write_mask(path: Path, mask: TissueMask, recipe: dict[str, Any]) -> None:
         path: Where to write; the caller takes care that no half-written file is found.
         mask: The mask.
         recipe: What decided the mask's content.
+
+    Raises:
+        OSError: It cannot be written.
     """
     description = {
         "schema": _SCHEMA,
@@ -114,18 +117,21 @@ def write_mask(path: Path, mask: TissueMask, recipe: dict[str, Any]) -> None:
         pyvips.GValue.gstr_type, "image-description", json.dumps(description, sort_keys=True)
     )
     x, y = mask.level0_per_px
-    picture.tiffsave(
-        str(path),
-        tile=True,
-        tile_width=_TILE_PX,
-        tile_height=_TILE_PX,
-        pyramid=True,
-        region_shrink="nearest",
-        compression="deflate",
-        xres=1000 / (x * mask.spacing_um_level0),
-        yres=1000 / (y * mask.spacing_um_level0),
-        resunit="cm",
-    )
+    try:
+        picture.tiffsave(
+            str(path),
+            tile=True,
+            tile_width=_TILE_PX,
+            tile_height=_TILE_PX,
+            pyramid=True,
+            region_shrink="nearest",
+            compression="deflate",
+            xres=1000 / (x * mask.spacing_um_level0),
+            yres=1000 / (y * mask.spacing_um_level0),
+            resunit="cm",
+        )
+    except pyvips.Error as error:
+        raise OSError(f"libvips: {str(error).strip().splitlines()[-1]}") from error
 
 
 def _checksum(pixels: Pixels, description: dict[str, Any]) -> str:

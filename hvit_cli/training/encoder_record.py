@@ -10,15 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from hvit_cli.errors import ModelError
 from hvit_cli.models.encoders import PatchEncoder, load_encoder
 from hvit_cli.models.local_encoder import WEIGHTS_FILE
 from hvit_cli.settings import EncoderInput
-from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.feature_headers import FeatureHeader
 from hvit_cli.storage.models import MODEL_FILE, EncoderIdentity, ModelFolder, read_model
+from hvit_cli.storage.weights import write_weights
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,9 +89,7 @@ def copy_encoder(record: EncoderRecord, folder: Path) -> None:
         return
     encoder = _load(record.origin)
     _require_hash(encoder, record.identity, record.origin)
-    weights = {k: v.detach().contiguous() for k, v in encoder.network.state_dict().items()}
-    with whole_file(folder / record.identity.file) as temporary:
-        save_file(weights, temporary)
+    write_weights(folder / record.identity.file, encoder.network.state_dict())
 
 
 def _by_name(identity: EncoderIdentity, header: FeatureHeader) -> EncoderRecord:

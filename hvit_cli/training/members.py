@@ -13,7 +13,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from hvit_cli.errors import ModelError
@@ -25,7 +24,6 @@ from hvit_cli.settings import (
     TilingSettings,
     as_recipe,
 )
-from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.feature_headers import FeatureHeader
 from hvit_cli.storage.models import (
     MODEL_FILE,
@@ -36,6 +34,7 @@ from hvit_cli.storage.models import (
     write_model,
 )
 from hvit_cli.storage.recipe import Recipe, require_same_recipe
+from hvit_cli.storage.weights import write_weights
 
 TRAINING_FOLDER = "training"
 _LOG = logging.getLogger(__name__)
@@ -139,8 +138,7 @@ def add_member(
         record: How it was trained, for `training` in the description.
     """
     file = f"{name}.safetensors"
-    with whole_file(model.path / file) as temporary:
-        save_file({key: tensor.contiguous() for key, tensor in weights.items()}, temporary)
+    write_weights(model.path / file, weights)
     member = ModelMember(
         file=file,
         sha256=sha256_of(model.path / file),

@@ -11,9 +11,8 @@ from pathlib import Path
 import torch
 
 from hvit_cli.errors import DamagedFileError, RecipeError
-from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.recipe import Recipe, recipe_text, require_same_recipe
-from hvit_cli.storage.states import require_whole_archive
+from hvit_cli.storage.states import require_whole_archive, write_state
 from hvit_cli.training.epochs import EpochRecord
 from hvit_cli.training.fit import Training
 
@@ -29,8 +28,7 @@ def save_training(path: Path, training: Training, recipe: Recipe) -> None:
         "records": [asdict(record) for record in training.records],
         **training.state(),
     }
-    with whole_file(path) as temporary:
-        torch.save(content, temporary)
+    write_state(path, content)
 
 
 def resume_training(path: Path, training: Training, recipe: Recipe) -> Sequence[EpochRecord]:

@@ -40,8 +40,9 @@ def write_tensor(path: Path, array: npt.NDArray[Any]) -> None:
     """Writes an array as a tensor of its own type, whole or not at all."""
     import torch
 
-    with whole_file(path) as temporary:
-        torch.save(torch.from_numpy(np.ascontiguousarray(array)), temporary)
+    # By its path, PyTorch would write the temporary's name into the archive.
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        torch.save(torch.from_numpy(np.ascontiguousarray(array)), file)
 
 
 def read_npy(path: Path) -> npt.NDArray[Any]:
