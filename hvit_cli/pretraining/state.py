@@ -13,7 +13,7 @@ from hvit_cli.errors import DamagedFileError, RecipeError
 from hvit_cli.pretraining.fit import Pretraining
 from hvit_cli.pretraining.records import PretrainingRecord
 from hvit_cli.storage.recipe import Recipe, recipe_text, require_same_recipe
-from hvit_cli.storage.states import require_whole_archive, write_state
+from hvit_cli.storage.states import require_whole_state, write_state
 
 STATE_FILE = "training_state.pt"
 
@@ -46,7 +46,7 @@ def resume_pretraining(path: Path, pretraining: Pretraining, recipe: Recipe) -> 
     """
     if not path.is_file():
         return 0
-    require_whole_archive(path)
+    require_whole_state(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         version = content["kind"], content["schema"]

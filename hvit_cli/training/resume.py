@@ -12,7 +12,7 @@ import torch
 
 from hvit_cli.errors import DamagedFileError, RecipeError
 from hvit_cli.storage.recipe import Recipe, recipe_text, require_same_recipe
-from hvit_cli.storage.states import require_whole_archive, write_state
+from hvit_cli.storage.states import require_whole_state, write_state
 from hvit_cli.training.epochs import EpochRecord
 from hvit_cli.training.fit import Training
 
@@ -46,7 +46,7 @@ def resume_training(path: Path, training: Training, recipe: Recipe) -> Sequence[
     """
     if not path.is_file():
         return []
-    require_whole_archive(path)
+    require_whole_state(path)
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
         version = content["kind"], content["schema"]

@@ -150,7 +150,7 @@ def test_another_recipe_and_a_damaged_state_are_refused(
     content = path.read_bytes()
     for broken in (b"", content[: len(content) // 2], b"not a state"):
         path.write_bytes(broken)
-        with pytest.raises(DamagedFileError, match="saved state cannot be read"):
+        with pytest.raises(DamagedFileError, match="saved state is not what was written"):
             resume_pretraining(path, run, RECIPE)
 
 

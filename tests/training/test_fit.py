@@ -167,7 +167,7 @@ def test_the_state_of_another_run_and_a_damaged_one_are_refused(
     content = file.read_bytes()
     for damaged in (content[: len(content) // 2], b"", b"not a state"):
         file.write_bytes(damaged)
-        with pytest.raises(DamagedFileError, match="saved state cannot be read"):
+        with pytest.raises(DamagedFileError, match="saved state is not what was written"):
             resume_training(file, training, {})
 
 
