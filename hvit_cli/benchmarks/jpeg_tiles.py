@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -65,10 +65,12 @@ class JpegTiles:
         ]
 
 
-def decode_stream(stream: bytes) -> npt.NDArray[np.uint8]:
-    """(height, width, 3) RGB of a JPEG file, by the library alone."""
-    pixels: npt.NDArray[np.uint8] = simplejpeg.decode_jpeg(stream, "RGB")
-    return pixels
+def decode_streams(streams: Iterable[bytes], tile_px: tuple[int, int]) -> None:
+    """Decodes JPEG files to RGB by the library alone, one over the other in the same memory."""
+    width, height = tile_px
+    pixels = np.empty((height, width, 3), np.uint8)
+    for stream in streams:
+        simplejpeg.decode_jpeg(stream, "RGB", buffer=pixels)
 
 
 def jpeg_tiles(slide: Slide, level: int, rectangles: npt.NDArray[np.int64]) -> JpegTiles | None:

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
-from hvit_cli.benchmarks.jpeg_tiles import LIBRARY, JpegTiles, decode_stream, jpeg_tiles
+from hvit_cli.benchmarks.jpeg_tiles import LIBRARY, JpegTiles, decode_streams, jpeg_tiles
 from hvit_cli.benchmarks.stage import Limit, Stage
 from hvit_cli.benchmarks.turns import Cold, Way
 from hvit_cli.benchmarks.workload import Workload
@@ -107,11 +107,7 @@ def _read_through(workload: Workload) -> None:
 def _decoding_alone(tiles: JpegTiles) -> Way:
     streams = tiles.streams()
 
-    def run() -> None:
-        for stream in streams:
-            decode_stream(stream)
-
-    return run
+    return lambda: decode_streams(streams, tiles.tile_px)
 
 
 def _decode_stage(workload: Workload, tiles: JpegTiles | None) -> Stage:

@@ -48,7 +48,7 @@ def use_benchmarks_of_this_checkout() -> None:
         # The older version does not read JPEG tiles itself, so it has no limit to show.
         absent: Any = ModuleType("hvit_cli.benchmarks.jpeg_tiles")
         absent.jpeg_tiles = lambda *_: None
-        absent.JpegTiles = absent.decode_stream = absent.LIBRARY = None
+        absent.JpegTiles = absent.decode_streams = absent.LIBRARY = None
         sys.modules[absent.__name__] = absent
 
 

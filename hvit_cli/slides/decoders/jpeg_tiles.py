@@ -13,6 +13,7 @@ from hvit_cli.slides.decoders.base import Rgb, undecodable
 from hvit_cli.slides.decoders.jpeg_stream import OddJpegError, prefix_of_tiles, whole_tile
 from hvit_cli.slides.decoders.openslide_decoder import OpenSlideDecoder
 from hvit_cli.slides.decoders.tile_cache import TileCache
+from hvit_cli.slides.decoders.tile_pool import TilePool
 from hvit_cli.slides.tiff import TiffDirectory, TileTable
 
 _JPEG = 7
@@ -20,6 +21,8 @@ _RGB = 2
 # Of decoded tiles, per slide and for all threads that read it: the tiles that a row of regions
 # shares with the next, over a slide 40 000 pixels wide that is half tissue.
 _MOST_BYTES = 128 << 20
+# For all slides of a process: what one slide leaves, the next one decodes into.
+_POOL = TilePool(_MOST_BYTES)
 # Larger tiles would each be a slide of their own, decoded for the sake of one patch.
 _MOST_TILE_PX = 4096 * 4096
 _SAMPLE_PX = 64
@@ -156,8 +159,10 @@ class _Level:
             stream = whole_tile(self._prefix, stored, self.tile_size, is_rgb=self._is_rgb)
         except OddJpegError:
             return None
+        width, height = self.tile_size
+        pixels = _POOL.take(height, width)
         try:
-            pixels: Rgb = simplejpeg.decode_jpeg(stream, "RGB", strict=True)
+            simplejpeg.decode_jpeg(stream, "RGB", strict=True, buffer=pixels)
         except ValueError as error:
             # For errors of libjpeg and, in strict mode, for its warnings.
             raise _DamagedTileError(str(error)) from error
