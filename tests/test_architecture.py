@@ -181,6 +181,7 @@ GIVEN_A_PATH = {
     "heatmaps/encode.py": "encode",
     "heatmaps/export.py": "write_scores write_picture",
     "heatmaps/overlay.py": "write_overlay",
+    "storage/states.py": "_seal",
     "tissue/mask.py": "write_mask",
 }
 # Nothing that a reader takes for a result: logs and rows that grow by whole, claims that exist or

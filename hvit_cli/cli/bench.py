@@ -167,6 +167,7 @@ def bench(
         check_ratios,
         record_ratios,
     )
+    from hvit_cli.storage.atomic import require_writable
 
     if threads is not None:
         import torch
@@ -179,6 +180,7 @@ def bench(
         )
         reading = ReadingSettings(spacing_override=spacing_override)
         if record is not None:
+            require_writable(record.parent)
             record_ratios(path, out=record, embedding=embedding, reading=reading, repeats=repeats)
             console.note(f"recorded in {record}")
             return

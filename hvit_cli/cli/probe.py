@@ -92,6 +92,7 @@ def probe(
 ) -> None:
     """Tell labelled patches by their nearest neighbours: what features are worth."""
     from hvit_cli.pipelines import probe as pipeline
+    from hvit_cli.storage.atomic import require_writable
 
     request = pipeline.ProbeRequest(
         patches=patches,
@@ -117,6 +118,8 @@ def probe(
         seed=seed,
         allow_seen=allow_seen,
     )
+    if out is not None:
+        require_writable(out.parent)
     found = list(console.each_said(pipeline.probe(request), _line))
     if as_json:
         rows = [pipeline.summary(probed) for probed in found]

@@ -245,10 +245,17 @@ def claim_path(folder: Path, slide_id: str) -> Path:
 
 
 def read_claims(folder: Path) -> list[tuple[Claim, float]]:
-    """Every claim in a folder, with the seconds since its last sign of life."""
+    """Every claim in a folder, with the seconds since its last sign of life.
+
+    Where the folder may only be looked at, the ages are by the clock of this machine.
+    """
     if not folder.is_dir():
         return []
-    now = server_time(folder)
+    try:
+        now = server_time(folder)
+    except StorageError as error:
+        _LOG.info("%s; this machine's clock is taken", error)
+        now = time.time()
     found = []
     for path in sorted(folder.glob("*.json")):
         seen = _read(path)
@@ -275,9 +282,15 @@ def server_time(folder: Path) -> float:
     own = folder / f".clock-{secrets.token_hex(6)}"
     try:
         _kept_trying(folder, own.touch)
-        return own.stat().st_mtime
-    finally:
+        moment = own.stat().st_mtime
         own.unlink(missing_ok=True)
+    except OSError as error:
+        raise StorageError(
+            "the clock of this folder cannot be read, which needs a file of ours in it",
+            where=folder,
+            found=error.strerror or error,
+        ) from error
+    return moment
 
 
 def _kept_trying(folder: Path, make: Callable[[], T]) -> T:

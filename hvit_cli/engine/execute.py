@@ -25,6 +25,7 @@ from hvit_cli.engine.workers import InProcess, Workers
 from hvit_cli.settings.running import RunSettings
 from hvit_cli.slides.entry import SlideEntry
 from hvit_cli.steps.watch import Watch
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.plan import record_plan
 from hvit_cli.storage.status import StatusLog, StatusRow
 from hvit_cli.storage.work import WorkFolder
@@ -65,9 +66,10 @@ def run_job(
             whichever thread does them.
 
     Raises:
-        HvitError: The job can be done on no slide.
+        HvitError: The job can be done on no slide, or nothing can be written to the work folder.
     """
     shard = shard_named(running.shard)
+    require_writable(job.work.path)
     record_plan(job.work.path, job.stage, entries)
     mine = shard.of(entries) if shard else list(entries)
     if not mine:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -112,21 +111,17 @@ def places(
                 found=f"{len(slide_ids)} slides",
                 hint=str(out.with_suffix("")),
             )
-        _require_writable(out)
+        _require_folder(out)
         return [out / f"{slide_id}{suffix}" for slide_id in slide_ids]
     format_of(out)
-    _require_writable(out.parent)
+    _require_folder(out.parent)
     return [out]
 
 
-def _require_writable(folder: Path) -> None:
+def _require_folder(folder: Path) -> None:
     standing = next(path for path in (folder, *folder.absolute().parents) if path.exists())
     if not standing.is_dir():
         raise StorageError("not a folder, so nothing can be written there", where=standing)
-    if not os.access(standing, os.W_OK | os.X_OK):
-        raise StorageError(
-            "the folder cannot be written to", where=standing, hint="another place with -o"
-        )
 
 
 class Drawing(Protocol):

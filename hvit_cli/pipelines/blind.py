@@ -25,6 +25,7 @@ from hvit_cli.slides.manifest import SlideEntry
 from hvit_cli.steps.blind import BlindPainter
 from hvit_cli.steps.choose import ChosenModel, ModelRequest
 from hvit_cli.steps.report_inputs import report_entries, report_models, report_preparer
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.tables import write_table
@@ -132,6 +133,7 @@ def blind(
         raise UsageError(
             "other sheets lie here", where=folder, hint="another folder with -o, or removing them"
         )
+    require_writable(folder)
     entries = report_entries(sources, exclude, tissue, maps)
     models = report_models(request, work, len(entries), maps)
     record_exclusion(work.path, STAGE, exclude)

@@ -20,6 +20,7 @@ from hvit_cli.steps.choose import DEMO, ChosenModel, ModelRequest, choose_model,
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.paint import Heatmap, HeatmapPainter
 from hvit_cli.steps.prepare import SlidePreparer
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.work import WorkFolder
 
@@ -70,6 +71,7 @@ def demo(
     Raises:
         HvitError: Something could not be written or computed.
     """
+    require_writable(folder)
     work = WorkFolder(folder / "hvit-out")
     slide = draw_demo_slide(folder / "biopsy.tiff", DEMO_SEED if seed is None else seed)
     yield DemoFile(path=slide.path, what="the drawn slide")

@@ -37,6 +37,7 @@ from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.shifted import shifted_features
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
 from hvit_cli.steps.watch import Watch, unwatched
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
@@ -200,6 +201,8 @@ def heatmap(
         else find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
     )
     targets = _targets(entries, work, out, scores, formats, figure)
+    for folder in {path.parent for target in targets.values() for path in target.files}:
+        require_writable(folder)
     kinds: tuple[Attention | None, ...] = ("masked", "plain") if figure.needs_both else (None,)
     models = [
         choose_model(

@@ -34,7 +34,7 @@ from hvit_cli.steps.measured import measured_recipe, store_rows, stored_rows
 from hvit_cli.steps.prepare import SlidePreparer
 from hvit_cli.steps.slide_truth import TruthSource
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
-from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.atomic import require_writable, write_text
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.tables import write_table
@@ -236,7 +236,9 @@ def measure(
         out=out,
         overwrite=overwrite,
     )
-    if out is None:
+    if out is not None:
+        require_writable(out)
+    else:
         # What others measure would be kept nowhere.
         running = replace(running, claim=False)
     kept = replace(job, overwrite=False)

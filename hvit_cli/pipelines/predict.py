@@ -29,7 +29,7 @@ from hvit_cli.steps.parts import refuse_trained_on, slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
 from hvit_cli.steps.watch import Watch, unwatched
-from hvit_cli.storage.atomic import write_bytes
+from hvit_cli.storage.atomic import require_writable, write_bytes
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.journal import Journal
 from hvit_cli.storage.models import sha256_of
@@ -200,6 +200,7 @@ def predict(
     """
     table = out or work.predictions
     _require_table(table, work)
+    require_writable(table.parent)
     files = feature_files(sources)
     entries = (
         stored_entries(files)

@@ -35,6 +35,7 @@ from hvit_cli.slides.table import read_slide_ids
 from hvit_cli.steps.patch_pool import PoolFinder
 from hvit_cli.steps.picture import write_qc_page
 from hvit_cli.steps.pretraining_request import PretrainingRequest
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.training.workers import ALONE, Workers, joined_workers
 
@@ -153,6 +154,9 @@ def find_patches(
     if workers.count > 1 and not running.jobs:
         # As many as there are companions already work here.
         running = replace(running, jobs=1)
+    for folder in (request.work.path, request.folder, request.cache):
+        if folder is not None:
+            require_writable(folder)
     try:
         yield from with_products(run_slides_job(entries, job, running), kept, entries)
     finally:

@@ -30,7 +30,7 @@ from hvit_cli.steps.choose import ChosenModel, ModelRequest
 from hvit_cli.steps.cohort_report import COHORT, cohort_report
 from hvit_cli.steps.report import Reported, SlideReporter
 from hvit_cli.steps.report_inputs import report_entries, report_models, report_preparer
-from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.atomic import require_writable, write_text
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
@@ -199,6 +199,8 @@ def report(
     """
     entries = report_entries(sources, exclude, tissue, maps)
     places = places_of(entries, work, out)
+    for folder in {path.parent for path in (places.cohort, *places.slides.values()) if path}:
+        require_writable(folder)
     models = report_models(request, work, len(entries), maps)
     label_of = _labels(labels, entries, models[0])
     record_exclusion(work.path, STAGE, exclude)

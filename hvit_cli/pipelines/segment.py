@@ -17,6 +17,7 @@ from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.picture import draw_without_regions, write_qc_page
 from hvit_cli.steps.segment import FoundTissue, make_mask, tissue_files
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
@@ -95,9 +96,11 @@ def segment(
 
     Raises:
         ManifestError: The slides cannot be listed.
+        StorageError: Nothing can be written to the work folder.
     """
     entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
 
+    require_writable(work.path)
     record_exclusion(work.path, STAGE, exclude)
     job = SegmentJob(work=work, reading=reading, tissue=tissue, overwrite=overwrite)
     try:

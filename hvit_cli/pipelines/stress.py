@@ -31,7 +31,7 @@ from hvit_cli.steps.prepare import SlidePreparer
 from hvit_cli.steps.stored_features import feature_files
 from hvit_cli.steps.stress import Stress
 from hvit_cli.steps.stressed import keep_stressed, kept_stressed, stressed_recipe
-from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.atomic import require_writable, write_text
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.tables import write_table
@@ -190,7 +190,9 @@ def stress(
         out=out,
         overwrite=overwrite,
     )
-    if out is None:
+    if out is not None:
+        require_writable(out)
+    else:
         # What others find would be kept nowhere.
         running = replace(running, claim=False)
     kept = replace(job, overwrite=False)

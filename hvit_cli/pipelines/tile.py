@@ -24,6 +24,7 @@ from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps.picture import write_qc_page
 from hvit_cli.steps.segment import tissue_files
 from hvit_cli.steps.tile import FoundRegions, make_tiles
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.plan import record_exclusion
 from hvit_cli.storage.status import StatusRow
 from hvit_cli.storage.work import WorkFolder
@@ -113,9 +114,11 @@ def tile(
 
     Raises:
         ManifestError: The slides cannot be listed.
+        StorageError: Nothing can be written to the work folder.
     """
     entries = find_slides(sources, exclude=exclude, mask_pattern=tissue.mask_pattern)
 
+    require_writable(work.path)
     record_exclusion(work.path, STAGE, exclude)
     job = TileJob(work=work, reading=reading, tissue=tissue, tiling=tiling, overwrite=overwrite)
     try:

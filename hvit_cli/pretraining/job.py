@@ -24,6 +24,7 @@ from hvit_cli.pretraining.state import STATE_FILE, resume_pretraining, save_pret
 from hvit_cli.pretraining.views import CropSource
 from hvit_cli.settings import PretrainingSettings
 from hvit_cli.settings.seal import alteration
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.recipe import Recipe, require_same_recipe
 from hvit_cli.training.workers import ALONE, Workers
 
@@ -142,6 +143,8 @@ def run_job(
     if job.done:
         yield from read_metrics(job.metrics_path)
         return
+    if workers.first:
+        require_writable(job.out)
     backbones = job.backbones.to(choose_device(job.device))
 
     def stepped(_: StepRecord) -> None:

@@ -52,6 +52,11 @@ class Targets:
     scores: Path | None = None
     sheet: Path | None = None
 
+    @property
+    def files(self) -> list[Path]:
+        """All of them."""
+        return [*self.pictures, *(path for path in (self.scores, self.sheet) if path is not None)]
+
 
 @dataclass(frozen=True, kw_only=True)
 class CloseUp:

@@ -46,15 +46,29 @@ def whole_file(path: Path) -> Iterator[Path]:
         reason = _refused(error)
         if reason is None:
             raise
-        raise StorageError(
-            "cannot be written",
-            where=path,
-            found=reason,
-            hint="another folder with -w or -o, or free some space",
-        ) from error
+        raise _unwritten(path, reason) from error
     except BaseException:
         _discard(temporary)
         raise
+
+
+def require_writable(folder: Path) -> None:
+    """Refuses a folder that nothing can be written to, before hours of work for it are done.
+
+    Nothing stays behind. A folder that is not there yet is tried in the nearest one above it.
+
+    Raises:
+        StorageError: No file can be made there.
+    """
+    place = folder.absolute()
+    try:
+        while not place.exists() and place != place.parent:
+            place = place.parent
+        trial = temporary_beside(place / "writable")
+        trial.touch()
+        trial.unlink()
+    except OSError as error:
+        raise _unwritten(folder, error.strerror or str(error)) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -67,6 +81,15 @@ def write_bytes(path: Path, content: bytes) -> None:
     """Writes `content`, whole or not at all."""
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _unwritten(path: Path, reason: str) -> StorageError:
+    return StorageError(
+        "cannot be written",
+        where=path,
+        found=reason,
+        hint="another folder with -w or -o, or free some space",
+    )
 
 
 def _usual(temporary: Path) -> tuple[int, float]:

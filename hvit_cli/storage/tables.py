@@ -14,13 +14,18 @@ from hvit_cli.storage.atomic import write_text
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Writes rows as CSV, whole or not at all; None becomes an empty cell."""
+    write_text(path, table_text(columns, rows))
+
+
+def table_text(columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> str:
+    """Rows as CSV; None becomes an empty cell."""
     table = io.StringIO()
     writer = csv.writer(table, lineterminator="\n")
     writer.writerow([spreadsheet_safe(column) for column in columns])
     for row in rows:
         values = (row.get(column) for column in columns)
         writer.writerow(["" if v is None else spreadsheet_safe(str(v)) for v in values])
-    write_text(path, table.getvalue())
+    return table.getvalue()
 
 
 def read_table(path: Path) -> tuple[list[str], list[dict[str, str]]]:

@@ -10,6 +10,7 @@ from typing import Any
 from hvit_cli.errors import DamagedFileError, HvitError, RecipeError
 from hvit_cli.models.device import choose_device
 from hvit_cli.models.loading import load_region_weights
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.training import members
 from hvit_cli.training.bags import BagReader
 from hvit_cli.training.curves import draw_curves
@@ -47,6 +48,8 @@ def train(
     if job.done is not None and job.metrics_path.is_file():
         yield from read_metrics(job.metrics_path)
         return
+    if workers.first:
+        require_writable(job.folder_path)
     request = job.request
     aggregator = new_aggregator(
         job.model.aggregator, request.settings, list(job.fold.train.values()), request.task

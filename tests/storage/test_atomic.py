@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import stat
 import subprocess
 import sys
@@ -9,7 +10,15 @@ from pathlib import Path
 import pytest
 
 from hvit_cli.errors import StorageError
-from hvit_cli.storage.atomic import TEMPORARY_PREFIX, whole_file, write_bytes, write_text
+from hvit_cli.storage.atomic import (
+    TEMPORARY_PREFIX,
+    require_writable,
+    whole_file,
+    write_bytes,
+    write_text,
+)
+
+_LOCK = runpy.run_path(str(Path(__file__).parents[1] / "faults" / "read_only.py"))
 
 
 def leftovers(folder: Path) -> list[str]:
@@ -54,13 +63,24 @@ def test_a_file_in_place_of_the_folder_is_one_line(tmp_path: Path) -> None:
     assert "\n" not in message
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
-def test_a_read_only_folder_is_one_line(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_one_line_and_known_before_any_work(tmp_path: Path) -> None:
     folder = tmp_path / "locked"
-    folder.mkdir()
-    folder.chmod(stat.S_IRUSR | stat.S_IXUSR)
-    with pytest.raises(StorageError, match="Permission denied"):
-        write_text(folder / "a.txt", "x")
+    write_text(folder / "old.txt", "old")
+    with _LOCK["locked"](folder):
+        for refused in (folder, folder / "new" / "below"):
+            with pytest.raises(StorageError, match="Permission denied") as caught:
+                require_writable(refused)
+            assert str(caught.value).startswith(f"{refused}: ")
+        with pytest.raises(StorageError, match="Permission denied"):
+            write_text(folder / "a.txt", "x")
+    require_writable(folder / "new" / "below")
+    assert [path.name for path in folder.iterdir()] == ["old.txt"]
+
+
+def test_a_file_is_no_folder_to_write_to(tmp_path: Path) -> None:
+    write_text(tmp_path / "file", "x")
+    with pytest.raises(StorageError, match="Not a directory"):
+        require_writable(tmp_path / "file" / "below")
 
 
 def test_a_full_disk_is_one_line_and_keeps_the_old_file(tmp_path: Path) -> None:

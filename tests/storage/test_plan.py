@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -70,3 +71,55 @@ def test_names_that_spreadsheets_would_run_come_back_as_they_were(tmp_path: Path
     names = ("=1+1", "-x", "007", "a,b", "it's")
     record_plan(tmp_path, "tile", entries(*names))
     assert set(read_plan(tmp_path, "tile").wanted) == set(names)
+
+
+@pytest.mark.parametrize("damage", ["flipped", "truncated", "zeroed", "no text", "empty"])
+def test_a_damaged_list_is_named_left_out_and_made_again(
+    damage: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    record_plan(tmp_path, "tile", entries("a", "b"))
+    (file,) = (tmp_path / "status" / "plan").iterdir()
+    whole = file.read_bytes()
+    half = len(whole) // 2
+    file.write_bytes(
+        {
+            "flipped": whole.replace(b"/s/b", b"/s/c"),
+            "truncated": whole[:half],
+            "zeroed": whole[:half] + bytes(len(whole) - half),
+            "no text": b"\xff" + whole,
+            "empty": b"",
+        }[damage]
+    )
+    record_plan(tmp_path, "tile", entries("x", "y"))
+    caplog.set_level(logging.WARNING, "hvit_cli")
+    # Nothing half-written is trusted, and what other lists say is told all the same.
+    assert set(read_plan(tmp_path, "tile").wanted) == {"x", "y"}
+    assert f"{file} is left out, because " in caplog.text
+    record_plan(tmp_path, "tile", entries("a", "b"))
+    assert f"{file} made again" in caplog.text
+    assert file.read_bytes() == whole
+    assert set(read_plan(tmp_path, "tile").wanted) == {"a", "b", "x", "y"}
+
+
+def test_every_flipped_bit_of_a_list_is_found_and_no_path_is_odd_enough_to_look_flipped(
+    tmp_path: Path,
+) -> None:
+    odd = [
+        SlideEntry(slide_id=name, path=Path(path))
+        for name, path in (("=1", "/s/ b .svs "), ("'x", '/s/a\nb,".svs'), ("ä", "/s/\t="))
+    ]
+    record_plan(tmp_path, "tile", odd)
+    assert set(read_plan(tmp_path, "tile").wanted) == {"=1", "'x", "ä"}
+    (file,) = (tmp_path / "status" / "plan").iterdir()
+    whole = file.read_bytes()
+    for place in range(8 * len(whole)):
+        flipped = bytearray(whole)
+        flipped[place // 8] ^= 1 << place % 8
+        file.write_bytes(flipped)
+        found = read_plan(tmp_path, "tile").wanted
+        # A heading, a comma of which is another sign now, can still mean the same.
+        assert found in ({}, read_wanted(odd)), place
+
+
+def read_wanted(given: list[SlideEntry]) -> dict[str, str]:
+    return {entry.slide_id: str(entry.path).strip() for entry in given}
