@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from hvit_cli.storage.atomic import write_text
+
+_LOG = logging.getLogger(__name__)
 
 
 def rows_file(folder: Path, slide_id: str) -> Path:
@@ -16,7 +20,7 @@ def rows_file(folder: Path, slide_id: str) -> Path:
 
 
 def kept_rows(path: Path, kind: str, recipe: dict[str, Any]) -> list[dict[str, Any]] | None:
-    """The rows that were made with this recipe; None where there are none.
+    """The rows that were made with this recipe; None where there are none, or altered ones.
 
     Args:
         path: From `rows_file`.
@@ -24,13 +28,18 @@ def kept_rows(path: Path, kind: str, recipe: dict[str, Any]) -> list[dict[str, A
         recipe: Everything that decides them, as values that JSON knows.
     """
     try:
-        kept = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        content = path.read_bytes()
+    except OSError:
         return None
-    if not isinstance(kept, dict) or kept.get("kind") != kind:
+    try:
+        kept = json.loads(content)
+    except (ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, dict) or kept.pop("sha256", None) != _sha256(json.dumps(kept)):
+        _LOG.warning("%s is made again, because it is not what was written (checksum)", path)
         return None
     # Through JSON, so that tuples equal the lists they were stored as.
-    if kept.get("recipe") != json.loads(json.dumps(recipe)):
+    if kept["kind"] != kind or kept["recipe"] != json.loads(json.dumps(recipe)):
         return None
     rows: list[dict[str, Any]] = kept["rows"]
     return rows
@@ -40,4 +49,10 @@ def keep_rows(
     path: Path, kind: str, recipe: dict[str, Any], rows: Sequence[dict[str, Any]]
 ) -> None:
     """Writes a slide's rows, whole or not at all."""
-    write_text(path, json.dumps({"kind": kind, "recipe": recipe, "rows": list(rows)}) + "\n")
+    kept = {"kind": kind, "recipe": recipe, "rows": list(rows)}
+    sealed = {**kept, "sha256": _sha256(json.dumps(kept))}
+    write_text(path, json.dumps(sealed) + "\n")
+
+
+def _sha256(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
