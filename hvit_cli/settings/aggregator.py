@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hvit_cli.settings.checks import is_share, require
+from hvit_cli.settings.tiling import MOST_PATCHES_ACROSS
 
 Head = Literal["linear", "ranks"]
 
@@ -88,6 +89,12 @@ class AggregatorSettings:
             "region_px",
             self.region_px,
             f"a multiple of patch_px ({self.patch_px})",
+        )
+        require(
+            max(self.side, self.position_side) <= MOST_PATCHES_ACROSS,
+            "region_px",
+            self.region_px,
+            f"at most {MOST_PATCHES_ACROSS} patches along a region's side",
         )
         require(
             self.region_dim % self.region_heads == 0,

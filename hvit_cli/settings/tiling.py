@@ -10,6 +10,9 @@ from hvit_cli.settings.checks import is_share, require
 
 Grid = Literal["islands", "slide"]
 
+MOST_PATCHES_ACROSS = 1024
+"""Along one side of a region: a million patches in each, beyond what any memory holds."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class TilingSettings:
@@ -46,6 +49,12 @@ class TilingSettings:
                 found=f"{self.region_px} and {self.patch_px}",
                 wanted="a region that is a multiple of the patch",
             )
+        require(
+            self.side <= MOST_PATCHES_ACROSS,
+            "patch_px",
+            self.patch_px,
+            f"at most {MOST_PATCHES_ACROSS} patches along a region's side",
+        )
         require(
             is_share(self.min_tissue_fraction),
             "min_tissue_fraction",

@@ -48,7 +48,7 @@ def _model(folder: Path) -> dict[str, str]:
     file = folder / "model.json"
     try:
         facts = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError("the model cannot be read", where=file, found=error) from error
     if not isinstance(facts, dict) or not str(facts.get("kind", "")).startswith(_OURS):
         raise DamagedFileError("this model folder is not hvit's", where=folder)

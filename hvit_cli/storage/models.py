@@ -236,7 +236,17 @@ def _require_weights(model: ModelFolder) -> None:
             )
         if not (model.path / file).is_file():
             raise ModelError("a weight file of the model is missing", where=model.path / file)
+    at_least = _least_bytes(model.aggregator)
     for member in model.members:
+        # Before networks of that size are made, which a small file could not fill.
+        size = (model.path / member.file).stat().st_size
+        if size < at_least:
+            raise ModelError(
+                "the weights are too few for the sizes that the model states",
+                where=model.path / member.file,
+                found=f"{size} bytes",
+                wanted=f"at least {at_least}",
+            )
         found = sha256_of(model.path / member.file)
         if found != member.sha256:
             raise ModelError(
@@ -245,3 +255,17 @@ def _require_weights(model: ModelFolder) -> None:
                 found=found[:12],
                 wanted=member.sha256[:12],
             )
+
+
+def _least_bytes(sizes: AggregatorSettings) -> int:
+    """What the matrices of an aggregator take at the least, two bytes a number.
+
+    A block of a Transformer has 4 matrices of width × width for attention and 8 (region level) or
+    2 (slide level) for what follows.
+    """
+    region = (
+        sizes.patch_dim + 12 * sizes.region_depth * sizes.region_dim + sizes.position_side**2
+    ) * sizes.region_dim
+    region += sizes.registers * sizes.region_dim
+    slide = (sizes.region_dim + (6 * sizes.slide_depth + 3) * sizes.slide_dim) * sizes.slide_dim
+    return 2 * (region + slide + sizes.outputs)

@@ -46,7 +46,7 @@ class RowChecksums:
         try:
             found = json.loads(self.path.read_text(encoding="utf-8"))
             return {tuple(key): str(checksum) for key, checksum in found}
-        except (OSError, ValueError, TypeError):
+        except (OSError, ValueError, TypeError, RecursionError):
             return {}
 
     def write(self, rows: Mapping[Key, Row], altered: Mapping[Key, str]) -> None:

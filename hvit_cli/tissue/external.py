@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hvit_cli.tissue.mask import TissueMask, mask_over_slide
 
 # Masks of others are kept this fine (a token of 16 px at 0.5 µm is 8 µm, four such pixels).
 EXTERNAL_SPACING_UM = 2.0
+_MOST_CHANNELS = 16
 
 
 def read_external_mask(
@@ -95,17 +97,26 @@ def _read_labels(
 def _palette_indices(path: Path) -> npt.NDArray[np.uint8] | None:
     """The indices of a picture with a palette, which other decoders turn into colours."""
     try:
-        with Image.open(path) as picture:
-            if picture.mode != "P":
-                return None
-            return np.asarray(picture, np.uint8)
-    except (OSError, Image.DecompressionBombError):
+        with warnings.catch_warnings():
+            # Pillow warns of damaged tags before it reads or refuses them.
+            warnings.simplefilter("ignore")
+            with Image.open(path) as picture:
+                return np.asarray(picture, np.uint8) if picture.mode == "P" else None
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
         return None  # libvips decides whether it is a picture
 
 
 def _levels(path: Path) -> list[pyvips.Image]:
     """The mask and its reductions, finest first; other pages (labels, thumbnails) are left."""
     first = pyvips.Image.new_from_file(str(path), revalidate=True)
+    if first.bands > _MOST_CHANNELS:
+        # All of them would be decoded for the sake of the first.
+        raise TissueError(
+            "the mask has too many channels",
+            where=path,
+            found=first.bands,
+            wanted=f"at most {_MOST_CHANNELS}",
+        )
     levels = [first]
     pages = first.get("n-pages") if first.get_typeof("n-pages") else 1
     for page in range(1, pages):

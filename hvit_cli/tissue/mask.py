@@ -149,6 +149,8 @@ def read_mask(path: Path) -> tuple[TissueMask, dict[str, Any]]:
     try:
         # libvips caches by name: without revalidation a file that was replaced reads as before.
         picture = pyvips.Image.new_from_file(str(path), fail_on="truncated", revalidate=True)
+        if picture.bands != 1:
+            raise DamagedFileError("a mask has one channel", where=path, found=picture.bands)
         description = json.loads(picture.get("image-description"))
         pixels = np.ascontiguousarray(picture[0].numpy(), np.uint8)
         written = description.pop("sha256", None)
@@ -171,7 +173,7 @@ def read_mask(path: Path) -> tuple[TissueMask, dict[str, Any]]:
             note=str(description["note"]),
         )
         return mask, dict(description["recipe"])
-    except (pyvips.Error, ValueError, KeyError, TypeError) as error:
+    except (pyvips.Error, ValueError, KeyError, TypeError, RecursionError) as error:
         raise DamagedFileError(
             "this is no tissue mask that hvit wrote, or not all of it",
             where=path,

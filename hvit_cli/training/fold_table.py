@@ -222,7 +222,7 @@ def _with_record(folds: Folds) -> Folds:
         return folds
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DamagedFileError("the record of the folds cannot be read", where=path) from error
     if not isinstance(record, dict) or record.get("kind") != KIND:
         return folds

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvit_cli.errors import StorageError
+from hvit_cli.storage.foreign.patches import require_plausible
 
 Attributes = dict[str, Any]
 
@@ -32,6 +33,7 @@ def read_datasets(
                     found=", ".join(file) or "nothing",
                     wanted=", ".join(missing),
                 )
+            require_plausible(path, sum(file[name].nbytes for name in wanted))
             arrays = {name: np.asarray(file[name][()]) for name in wanted}
             attributes = {
                 name: {key: plain(value) for key, value in file[name].attrs.items()}

@@ -14,6 +14,8 @@ import numpy.typing as npt
 from hvit_cli.errors import StorageError, UsageError
 
 _END_BYTES = 1 << 20
+_ALWAYS_FINE_BYTES = 64 << 20
+_MOST_COMPRESSED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +97,24 @@ def file_fingerprint(path: Path) -> dict[str, Any]:
         file.seek(max(0, size - _END_BYTES))
         digest.update(file.read(_END_BYTES))
     return {"bytes": size, "sha256_of_ends": digest.hexdigest()}
+
+
+def require_plausible(path: Path, unpacked_bytes: int) -> None:
+    """Refuses a small file that would fill the memory when it is unpacked.
+
+    Features hardly compress, coordinates a few dozen times.
+
+    Raises:
+        StorageError: The arrays are large, and a hundred times larger than their file.
+    """
+    most = max(_ALWAYS_FINE_BYTES, _MOST_COMPRESSED * path.stat().st_size)
+    if unpacked_bytes > most:
+        raise StorageError(
+            "the arrays are too large for their file",
+            where=path,
+            found=f"{unpacked_bytes} bytes unpacked",
+            wanted=f"at most {most}",
+        )
 
 
 def checked_features(array: npt.NDArray[Any], where: Path, name: str) -> npt.NDArray[Any]:

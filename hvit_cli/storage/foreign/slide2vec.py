@@ -10,7 +10,6 @@ The embeddings are a tensor (N, D) (.pt), or `features` in an .npz. The coordina
 from __future__ import annotations
 
 import json
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +25,7 @@ from hvit_cli.storage.foreign.patches import (
     checked_fractions,
     file_fingerprint,
     files_by_slide,
+    require_plausible,
     require_slides,
 )
 from hvit_cli.storage.foreign.tensors import read_tensor
@@ -99,7 +99,8 @@ def read_slide2vec(slide_id: str, path: Path) -> ForeignPatches:
 
 def _arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
     try:
-        with np.load(path, allow_pickle=False) as content:
+        # Opened here: NumPy leaves a damaged archive open.
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as content:
             missing = [name for name in wanted if name not in content]
             if missing:
                 raise StorageError(
@@ -108,9 +109,15 @@ def _arrays(path: Path, wanted: tuple[str, ...]) -> dict[str, npt.NDArray[Any]]:
                     found=", ".join(content),
                     wanted=", ".join(missing),
                 )
+            unpacked = sum(content.zip.getinfo(f"{name}.npy").file_size for name in wanted)
+            require_plausible(path, unpacked)
             return {name: np.asarray(content[name]) for name in wanted}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise StorageError("this .npz file cannot be read", where=path, found=error) from error
+    except StorageError:
+        raise
+    except Exception as error:  # a damaged archive raises whatever its wrong byte leads to
+        raise StorageError(
+            "this .npz file cannot be read", where=path, found=error or type(error).__name__
+        ) from error
 
 
 def _meta(path: Path) -> dict[str, Any]:
@@ -118,7 +125,7 @@ def _meta(path: Path) -> dict[str, Any]:
         return {}
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise StorageError("this JSON file cannot be read", where=path, found=error) from error
     if not isinstance(content, dict):
         raise StorageError("this JSON file is no object", where=path)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from hvit_cli.errors import StorageError
 from hvit_cli.storage.atomic import whole_file
+from hvit_cli.storage.foreign.patches import require_plausible
 
 
 def read_tensor(path: Path) -> npt.NDArray[Any]:
@@ -33,6 +34,8 @@ def read_tensor(path: Path) -> npt.NDArray[Any]:
     if not isinstance(content, torch.Tensor):
         raise StorageError("the file holds no tensor", where=path, found=type(content).__name__)
     tensor = content.detach()
+    # A few stored bytes can stand for any number of elements.
+    require_plausible(path, tensor.numel() * tensor.element_size())
     return np.asarray((tensor.float() if tensor.dtype == torch.bfloat16 else tensor).numpy())
 
 
@@ -52,6 +55,10 @@ def read_npy(path: Path) -> npt.NDArray[Any]:
         StorageError: The file cannot be read.
     """
     try:
-        return np.asarray(np.load(path, allow_pickle=False))
-    except (OSError, ValueError, EOFError) as error:
-        raise StorageError("this .npy file cannot be read", where=path, found=error) from error
+        # Opened here: NumPy leaves a damaged archive open.
+        with path.open("rb") as file:
+            return np.asarray(np.load(file, allow_pickle=False))
+    except Exception as error:  # a damaged header raises whatever its wrong byte leads to
+        raise StorageError(
+            "this .npy file cannot be read", where=path, found=error or type(error).__name__
+        ) from error
