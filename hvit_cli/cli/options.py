@@ -36,8 +36,10 @@ _MODEL = "Model"
 _MANY = "Many slides"
 
 
-def _option(kind: type, field: str, *names: str, panel: str | None = None) -> Any:
-    return typer.Option(*names, help=sentence(kind, field), rich_help_panel=panel)
+def _option(
+    kind: type, field: str, *names: str, panel: str | None = None, envvar: str | None = None
+) -> Any:
+    return typer.Option(*names, help=sentence(kind, field), rich_help_panel=panel, envvar=envvar)
 
 
 Slides = Annotated[
@@ -147,7 +149,8 @@ EncoderInputKind = Annotated[
     EncoderInput, _option(EmbeddingSettings, "encoder_input", "--encoder-input", panel=_MODEL)
 ]
 PrecisionKind = Annotated[
-    Precision, _option(EmbeddingSettings, "precision", "--precision", panel=_RUNNING)
+    Precision,
+    _option(EmbeddingSettings, "precision", "--precision", panel=_RUNNING, envvar="HVIT_PRECISION"),
 ]
 Device = Annotated[str, _option(EmbeddingSettings, "device", "--device", panel=_RUNNING)]
 BatchSize = Annotated[int, _option(EmbeddingSettings, "batch_size", "--batch-size", panel=_RUNNING)]
