@@ -140,7 +140,8 @@ class _Run(Generic[T]):
             self.workers.close()
         if self.claims is not None:
             self.claims.close()
-        if self.log.path.exists():
+        # A run that was killed may have left the table to one that has nothing else to do.
+        if self.log.path.exists() or self.log.is_table_behind():
             with one_at_a_time(self.job.work, "status"):
                 self.log.write_table()
 

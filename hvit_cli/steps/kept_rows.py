@@ -35,7 +35,7 @@ def kept_rows(path: Path, kind: str, recipe: dict[str, Any]) -> list[dict[str, A
         kept = json.loads(content)
     except (ValueError, RecursionError):
         kept = None
-    if not isinstance(kept, dict) or kept.pop("sha256", None) != _sha256(json.dumps(kept)):
+    if not isinstance(kept, dict) or kept.pop("sha256", None) != _sha256(kept):
         _LOG.warning("%s is made again, because it is not what was written (checksum)", path)
         return None
     # Through JSON, so that tuples equal the lists they were stored as.
@@ -49,10 +49,14 @@ def keep_rows(
     path: Path, kind: str, recipe: dict[str, Any], rows: Sequence[dict[str, Any]]
 ) -> None:
     """Writes a slide's rows, whole or not at all."""
-    kept = {"kind": kind, "recipe": recipe, "rows": list(rows)}
-    sealed = {**kept, "sha256": _sha256(json.dumps(kept))}
-    write_text(path, json.dumps(sealed) + "\n")
+    kept = json.loads(json.dumps({"kind": kind, "recipe": recipe, "rows": list(rows)}))
+    write_text(path, _text(kept | {"sha256": _sha256(kept)}) + "\n")
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def _text(kept: dict[str, Any]) -> str:
+    # A recipe that was read from a file has another order than one that was just made.
+    return json.dumps(kept, sort_keys=True)
+
+
+def _sha256(kept: dict[str, Any]) -> str:
+    return hashlib.sha256(_text(kept).encode()).hexdigest()

@@ -81,7 +81,8 @@ def _datum(row: StatusRow, score: float, has_picture: bool) -> str:
         "dropped": row.tissue_dropped_mm2,
         "regions": row.n_regions,
         "pen": row.pen_mm2,
-        "reason": row.reason,
+        # Which run of several made a slide says nothing about the slide.
+        "reason": "" if row.reason == "reused" else row.reason,
         # A name may be no text that a browser could write into an address itself.
         "picture": quote(f"{row.slide_id}.jpg", errors="surrogateescape") if has_picture else None,
     }

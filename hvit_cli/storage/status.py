@@ -89,11 +89,23 @@ class StatusLog:
         said |= {"receipt": receipt} if receipt is not None else {}
         append_line(self.path, said)
 
+    @property
+    def table(self) -> Path:
+        """The merged view of every log of the work folder."""
+        return self.work / "status.csv"
+
+    def is_table_behind(self) -> bool:
+        """Whether any process wrote to its log after the table was merged."""
+        logs = status_logs(self.work)
+        if not self.table.exists():
+            return bool(logs)
+        merged = self.table.stat().st_mtime_ns
+        return any(log.stat().st_mtime_ns > merged for log in logs)
+
     def write_table(self) -> Path:
         """Merges every log of the work folder into `status.csv` and returns its path."""
-        table = self.work / "status.csv"
-        write_text(table, _csv_of(read_status(self.work)))
-        return table
+        write_text(self.table, _csv_of(read_status(self.work)))
+        return self.table
 
 
 def read_status(work: Path) -> list[StatusRow]:

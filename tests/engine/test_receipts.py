@@ -75,6 +75,28 @@ def run(
     return sorted(worked)
 
 
+@pytest.mark.parametrize("left", ["none", "an older one"])
+def test_a_run_with_nothing_to_do_writes_the_table_that_a_killed_one_did_not(
+    left: str, entries: list[SlideEntry], tmp_path: Path
+) -> None:
+    run(entries, tmp_path)
+    (log,) = (tmp_path / "out" / "status").glob("*.jsonl")
+    log.rename(log.with_name("main-host-1.jsonl"))  # as of another process
+    table = tmp_path / "out" / "status.csv"
+    whole = table.read_text()
+    if left == "none":
+        table.unlink()
+    else:
+        table.write_text("slide_id\n")
+        os.utime(table, (1, 1))
+    assert run(entries, tmp_path) == []
+    assert table.read_text() == whole
+    merged = table.stat().st_mtime_ns
+    assert run(entries, tmp_path) == []
+    assert table.stat().st_mtime_ns == merged
+    assert not (tmp_path / "out" / "claims").exists()
+
+
 def test_what_was_not_touched_is_not_opened(entries: list[SlideEntry], tmp_path: Path) -> None:
     assert run(entries, tmp_path) == ["a", "b", "c"]
     assert run(entries, tmp_path) == []

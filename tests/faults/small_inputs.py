@@ -43,6 +43,15 @@ class Inputs:
         if name in ("embed", "predict"):
             model = ("--model", str(self.model), "--device", "cpu", "--batch-size", "16")
             return (name, str(self.slides), "-w", str(out), *model, *spread)
+        if name in ("measure", "stress"):
+            few = (
+                ("--map", "attention", "--steps", "0")
+                if name == "measure"
+                else ("--glass", "white")
+            )
+            model = ("--model", str(self.model), "--device", "cpu", "--batch-size", "16")
+            place = ("-w", str(out), "-o", str(out / name), "--draws", "20")
+            return (name, str(self.slides), *place, *model, *few, *spread)
         if name == "train":
             return (
                 *("train", str(self.features), str(self.labels), "-w", str(out)),

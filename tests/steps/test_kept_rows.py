@@ -33,6 +33,12 @@ def test_numbers_that_json_does_not_know_are_kept(file: Path) -> None:
     assert row["b"] == math.inf
 
 
+def test_the_order_of_a_recipe_changes_no_byte(file: Path) -> None:
+    before = file.read_bytes()
+    keep_rows(file, "kind", dict(reversed(RECIPE.items())), ROWS)
+    assert file.read_bytes() == before
+
+
 def test_a_bit_that_is_flipped_anywhere_is_found_and_named(
     file: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

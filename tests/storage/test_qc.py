@@ -163,3 +163,9 @@ def test_the_order_is_that_of_all_slides(shown: Any) -> None:
     press(shown, "save")
     text = shown.execute_async_script("saved.text().then(arguments[arguments.length - 1]);")
     assert text == 'slide_id\n"bad"\n'
+
+
+def test_the_page_of_a_run_that_was_interrupted_is_that_of_one_that_was_not() -> None:
+    once, again = (overview_page([row(reason=reason)], {"s"}) for reason in ("", "reused"))
+    assert again == once
+    assert "mask made again" in overview_page([row(reason="mask made again")], {"s"})
