@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 from hvit_cli.measures.records import MEASURES, MapMeasures, MapRow
 from hvit_cli.measures.summary import MeanOverSlides, RowSummary
 from hvit_cli.settings import MeasureSettings
+from hvit_cli.storage.markdown import table
 
 HEADINGS = {
     "auroc": "AUROC",
@@ -114,12 +115,3 @@ def notes(
         "which is a check and no evidence."
     )
     return found
-
-
-def table(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    """Lines of a Markdown table."""
-    return [
-        "| " + " | ".join(heading) + " |",
-        "|" + "---|" * len(heading),
-        *("| " + " | ".join(line) + " |" for line in lines),
-    ]

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from hvit_cli.measures.page import cell, table
+from hvit_cli.measures.page import cell
 from hvit_cli.measures.summary import MeanOverSlides, mean_over_slides
 from hvit_cli.settings import Attention, GlassKind, StressSettings
+from hvit_cli.storage.markdown import as_text, table
 
 GLASS = {
     "white": "white",
@@ -126,6 +127,7 @@ def stress_page(rows: Sequence[StressRow], settings: StressSettings) -> str:
         if settings.draws
         else ""
     )
+    models = as_text(", ".join(sorted({row.model for row in rows})))
     verdict = []
     if masked and not settings.edges:
         verdict = [
@@ -138,7 +140,7 @@ def stress_page(rows: Sequence[StressRow], settings: StressSettings) -> str:
         [
             "# The same tissue on other glass",
             "",
-            f"{len(slides)} slides, model {', '.join(sorted({r.model for r in rows}))}. {where} "
+            f"{len(slides)} slides, model {models}. {where} "
             "The tissue mask and the regions are those of the slide as it is.",
             "",
             *verdict,
@@ -188,7 +190,7 @@ def stress_page(rows: Sequence[StressRow], settings: StressSettings) -> str:
                 ),
             ),
             "",
-            *(f"Note: {note}." for note in sorted({row.note for row in rows if row.note})),
+            *(f"Note: {as_text(note)}." for note in sorted({row.note for row in rows if row.note})),
             "",
             "Research software, not a medical device: not for diagnosis.",
             "",

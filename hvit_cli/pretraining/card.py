@@ -9,6 +9,7 @@ from torch import nn
 
 from hvit_cli.models.encoder_specs import EncoderSpec
 from hvit_cli.models.vit import VisionTransformer
+from hvit_cli.storage.markdown import as_text
 from hvit_cli.storage.recipe import Recipe
 
 _SLIDES_SHOWN = 20
@@ -36,13 +37,15 @@ def encoder_card(
     return "\n\n".join(
         part
         for part in (
-            f"# Patch encoder {spec.name}",
+            f"# Patch encoder {as_text(spec.name)}",
             "Research software, not a medical device: not for diagnosis.",
             _what_it_is(spec, network),
             _slides(spec.pretraining_slides),
             _settings(recipe),
             _numbers(records),
-            "\n".join(["## To know", "", *(f"- {note}" for note in notes)]) if notes else "",
+            "\n".join(["## To know", "", *(f"- {as_text(note)}" for note in notes)])
+            if notes
+            else "",
             _CLAIMS,
             _USE.format(folder=folder),
         )
@@ -68,11 +71,13 @@ def _what_it_is(spec: EncoderSpec, network: nn.Module) -> str:
         ("method", spec.pretraining or "not stated"),
         ("licence of the weights", spec.licence or "not stated; ask whom the slides belong to"),
     )
-    return "\n".join(["| | |", "|---|---|", *(f"| {name} | {value} |" for name, value in rows)])
+    return "\n".join(
+        ["| | |", "|---|---|", *(f"| {name} | {as_text(value)} |" for name, value in rows)]
+    )
 
 
 def _slides(slides: Sequence[str]) -> str:
-    shown = "\n".join(f"- {slide}" for slide in slides[:_SLIDES_SHOWN])
+    shown = "\n".join(f"- {as_text(slide)}" for slide in slides[:_SLIDES_SHOWN])
     more = len(slides) - _SLIDES_SHOWN
     rest = f"\n- and {more} more, all in `encoder.json`" if more > 0 else ""
     return (

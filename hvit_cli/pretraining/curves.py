@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from hvit_cli.pretraining.records import PretrainingRecord, best_record
-from hvit_cli.storage.atomic import whole_file
+from hvit_cli.training.lettered import save_figure, shortened
 
 _LOSS, _ENTROPY, _KL = "#1f5fa8", "#8a8a8a", "#2c8c5a"
 _BEST, _ALARM = "#c2571a", "#c02020"
@@ -46,9 +46,8 @@ def draw_curves(
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
         axes.legend(frameon=False, fontsize="small")
-    figure.suptitle(title)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    figure.suptitle(shortened(title))
+    save_figure(figure, path, 120)
 
 
 def _draw_loss(

@@ -8,6 +8,7 @@ from hvit_cli.models.region_checkpoint import FeatureOrigin
 from hvit_cli.pretraining.region_crops import crop_sides
 from hvit_cli.pretraining.region_network import RegionBackbone
 from hvit_cli.pretraining.region_source import RegionSource
+from hvit_cli.storage.markdown import as_text
 from hvit_cli.storage.recipe import Recipe, recipe8
 
 _SLIDES_SHOWN = 20
@@ -35,12 +36,14 @@ def region_card(
     return "\n\n".join(
         part
         for part in (
-            f"# Region Transformer on features of {origin.encoder}",
+            f"# Region Transformer on features of {as_text(origin.encoder)}",
             "Research software, not a medical device: not for diagnosis.",
             _what_it_is(backbone, source, origin, recipe),
             _slides(source),
             _numbers(records),
-            "\n".join(["## To know", "", *(f"- {note}" for note in notes)]) if notes else "",
+            "\n".join(["## To know", "", *(f"- {as_text(note)}" for note in notes)])
+            if notes
+            else "",
             _CLAIMS,
             _USE,
         )
@@ -65,7 +68,7 @@ def _what_it_is(
             f"regions of {s.region_px} px at {origin.spacing_um:g} µm per pixel, patches of "
             f"{s.patch_px} px, patches with tissue alone",
         ),
-        ("features of", f"{origin.encoder}, weights {origin.weights_hash[:12]}"),
+        ("features of", f"{as_text(origin.encoder)}, weights {origin.weights_hash[:12]}"),
         ("method", f"DINO on crops of {large}×{large} and {small}×{small} patches"),
         ("learned from", f"{len(source)} regions of {len(source.slides)} slides"),
         ("left out", f"{source.grids.without_tissue} regions without tissue"),
@@ -75,7 +78,7 @@ def _what_it_is(
 
 
 def _slides(source: RegionSource) -> str:
-    shown = "\n".join(f"- {slide}" for slide in source.slides[:_SLIDES_SHOWN])
+    shown = "\n".join(f"- {as_text(slide)}" for slide in source.slides[:_SLIDES_SHOWN])
     more = len(source.slides) - _SLIDES_SHOWN
     rest = f"\n- and {more} more, all in `region.json`" if more > 0 else ""
     return (

@@ -36,14 +36,15 @@ class SlideEntry:
     is_bare: bool = True
 
     def __post_init__(self) -> None:
-        # Output files are named after the slide: it must not lead out of their folder.
-        unfit = (
-            self.slide_id in {"", ".", ".."}
-            or any(letter in "/\\" or not letter.isprintable() for letter in self.slide_id)
-            or self.slide_id != self.slide_id.strip()
-            or len(self.slide_id.encode(errors="surrogateescape")) > LONGEST_ID_BYTES
-        )
-        if unfit:
+        try:
+            str(self.path).encode()
+        except UnicodeEncodeError as error:
+            raise ManifestError(
+                "the path is no text in UTF-8, and so fits no table",
+                where=ascii(str(self.path)),
+                hint="another name, or a link that has one",
+            ) from error
+        if not names_files(self.slide_id):
             raise ManifestError(
                 "a slide_id names files and cannot be this",
                 where=self.path,
@@ -51,3 +52,13 @@ class SlideEntry:
                 wanted="a name without slashes, control characters and spaces at its ends, of at "
                 f"most {LONGEST_ID_BYTES} bytes",
             )
+
+
+def names_files(slide_id: str) -> bool:
+    """Whether files can be named after a slide, and none of them lies outside its folder."""
+    return not (
+        slide_id in {"", ".", ".."}
+        or any(letter in "/\\" or not letter.isprintable() for letter in slide_id)
+        or slide_id != slide_id.strip()
+        or len(slide_id.encode(errors="surrogateescape")) > LONGEST_ID_BYTES
+    )

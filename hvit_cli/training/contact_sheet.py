@@ -10,6 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw, UnidentifiedImageError
 
 from hvit_cli.heatmaps.lettering import typeface
+from hvit_cli.slides.entry import names_files
 from hvit_cli.storage.atomic import whole_file
 from hvit_cli.storage.work import WorkFolder
 from hvit_cli.training.measures import Graded
@@ -108,15 +109,19 @@ def _caption(pen: ImageDraw.ImageDraw, slide: WorstSlide, at: tuple[int, int]) -
     line = f"label {slide.label}, predicted {slide.grade}{score}"
     pen.text(at, line, font=typeface(_TEXT_PX, True), fill="#222222")
     small = typeface(_TEXT_PX - 3, False)
-    name = slide.slide_id
-    while small.getlength(name) > _TILE_PX[0]:
+    name = whole = "".join(letter if letter.isprintable() else " " for letter in slide.slide_id)
+    half = min(len(whole) // 2, _TILE_PX[0])
+    while half and small.getlength(name) > _TILE_PX[0]:
         # The ends of ids tell slides apart more often than their middles do.
-        half = (len(name) - 2) // 2
-        name = f"{name[:half]}…{name[-half:]}"
+        name = f"{whole[:half]}…{whole[-half:]}"
+        half -= 1
     pen.text((at[0], at[1] + _TEXT_PX + 8), name, font=small, fill="#555555")
 
 
 def _picture_of(slide_id: str, work: WorkFolder) -> Path | None:
+    if not names_files(slide_id):
+        # Tables of labels name cases, too, and anything else: no picture is called like it.
+        return None
     for path in (work.heatmap(slide_id), work.qc_picture(slide_id)):
         if path.is_file():
             return path

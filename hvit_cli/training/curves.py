@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from pathlib import Path
 
-from hvit_cli.storage.atomic import whole_file
 from hvit_cli.training.epochs import EpochRecord, best_epoch
+from hvit_cli.training.lettered import save_figure, shortened
 
 _TRAIN, _TUNE, _BEST = "#8a8a8a", "#1f5fa8", "#c2571a"
 
@@ -44,6 +44,5 @@ def draw_curves(path: Path, records: Sequence[EpochRecord], *, title: str) -> No
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.25)
     left.legend(frameon=False)
-    figure.suptitle(title)
-    with whole_file(path) as temporary:
-        figure.savefig(temporary, format="png", dpi=120)
+    figure.suptitle(shortened(title))
+    save_figure(figure, path, 120)

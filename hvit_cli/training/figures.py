@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hvit_cli.storage.atomic import whole_file
 from hvit_cli.training.calibration import Calibration
+from hvit_cli.training.lettered import save_figure, shortened
 from hvit_cli.training.measures import Graded
 
 if TYPE_CHECKING:
@@ -20,6 +20,7 @@ _INK, _PALE, _ACCENT = "#1b3a4b", "#c9d6df", "#b5452c"
 _SHADES = ("#1b3a4b", "#5b8ba0", "#b5452c", "#d99a5b", "#7d9c5b", "#8a6fa8", "#9a9a9a")
 _JITTER_SEED = 7
 _MOST_DOTS = 4000
+_SHORT_NAME = 16
 
 
 def confusion_figure(counts: Sequence[Sequence[int]], path: Path, caption: str) -> None:
@@ -45,7 +46,7 @@ def confusion_figure(counts: Sequence[Sequence[int]], path: Path, caption: str) 
     axes.set_ylabel("label")
     axes.set_title(caption, fontsize=10)
     axes.tick_params(length=0)
-    _save(figure, path)
+    save_figure(figure, path, _DPI)
 
 
 def score_figure(slides: Graded, calibrated: Calibration | None, grades: int, path: Path) -> None:
@@ -109,7 +110,7 @@ def score_figure(slides: Graded, calibrated: Calibration | None, grades: int, pa
     right.set_ylim(ends)
     right.set_aspect("equal")
     right.legend(frameon=False, loc="upper left")
-    _save(figure, path)
+    save_figure(figure, path, _DPI)
 
 
 def label_figure(counts: Mapping[str, Sequence[int]], path: Path) -> None:
@@ -130,7 +131,7 @@ def label_figure(counts: Mapping[str, Sequence[int]], path: Path) -> None:
             [100 * n / total for n in of_set],
             width * 0.94,
             color=_SHADES[k % len(_SHADES)],
-            label=f"{name} (n = {sum(of_set)})",
+            label=f"{shortened(name)} (n = {sum(of_set)})",
         )
         axes.bar_label(bars, [str(n) for n in of_set], fontsize=7, padding=1)
     axes.set_xticks(range(grades), [str(g) for g in range(grades)])
@@ -138,8 +139,9 @@ def label_figure(counts: Mapping[str, Sequence[int]], path: Path) -> None:
     axes.set_ylabel("share of the set's slides in %")
     axes.margins(y=0.12)
     # Below the bars, wherever they are tallest.
-    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=3)
-    _save(figure, path)
+    columns = 3 if max(map(len, counts)) <= _SHORT_NAME else 1
+    axes.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.16), ncols=columns)
+    save_figure(figure, path, _DPI)
 
 
 def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]:
@@ -153,9 +155,3 @@ def _figure(width: float, height: float, columns: int = 1) -> tuple[Figure, Any]
     for one in np.atleast_1d(axes):
         one.spines[["top", "right"]].set_visible(False)
     return figure, axes
-
-
-def _save(figure: Figure, path: Path) -> None:
-    with whole_file(path) as temporary:
-        # No software or date: the same numbers make the same file.
-        figure.savefig(temporary, dpi=_DPI, format="png", metadata={"Software": None})

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from hvit_cli.storage.atomic import write_text
+from hvit_cli.storage.markdown import as_text, table
 from hvit_cli.storage.tables import write_table
 from hvit_cli.training.member_predictions import TUNE
 from hvit_cli.training.results import RESULT_COLUMNS, Results, TableCell, as_json, as_rows
@@ -92,26 +92,18 @@ def page(results: Results) -> str:
         [
             "# Results",
             "",
-            *_table(headings(results), rows(results)),
+            *table(headings(results), rows(results)),
             "",
-            *(f"- {note.replace('*', chr(92) + '*')}" for note in footnotes(results)),
+            *(f"- {as_text(note)}" for note in footnotes(results)),
             "",
             "## Each fold",
             "",
-            *_table(
+            *table(
                 ["attention", "set", *(f"fold {k}" for k in folds), "sd between seeds"], by_fold
             ),
             "",
         ]
     )
-
-
-def _table(heading: Sequence[str], lines: Iterable[Sequence[str]]) -> list[str]:
-    return [
-        "| " + " | ".join(heading).replace("*", "\\*") + " |",
-        "|" + "---|" * len(heading),
-        *("| " + " | ".join(line).replace("*", "\\*") + " |" for line in lines),
-    ]
 
 
 def _starred(name: str) -> str:

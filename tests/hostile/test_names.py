@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import csv
 import io
+import os
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,16 @@ def test_a_manifest_with_such_a_name_is_refused(slide_id: str, tmp_path: Path) -
     table.write_text(f"slide_id,path\n{slide_id},a.svs\n")
     with pytest.raises(ManifestError):
         find_slides([table])
+
+
+def test_a_path_that_is_no_text_is_refused_in_one_line(tmp_path: Path) -> None:
+    folder = tmp_path / os.fsdecode(b"sl\xff")
+    folder.mkdir()
+    (folder / "a.svs").touch()
+    with pytest.raises(ManifestError, match="no text in UTF-8") as caught:
+        find_slides([folder])
+    assert "sl\\udcff" in str(caught.value)
+    str(caught.value).encode()
 
 
 @settings(max_examples=300, deadline=10_000)
