@@ -14,6 +14,7 @@ from hvit_cli.settings import ReadingSettings, TilingSettings
 if TYPE_CHECKING:
     from hvit_cli.engine.run import SlideRecord
     from hvit_cli.pipelines.convert import ImportRequest
+    from hvit_cli.steps.convert_forecast import ConvertForecast
 
 _FOREIGN, _OURS = "From another program", "To another program"
 
@@ -122,22 +123,38 @@ def convert(
     # Whoever cut the patches has chosen already: none of them is left out unasked.
     min_tissue_fraction: options.MinTissueFraction = 0.0,
     overwrite: options.Overwrite = False,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
     """Bring features and models from other programs, or hand hvit's features to them."""
-    from hvit_cli.pipelines.convert import ImportRequest, export_features, import_features
+    from hvit_cli.pipelines.convert import (
+        ImportRequest,
+        export_features,
+        forecast_export,
+        forecast_import,
+        import_features,
+    )
     from hvit_cli.storage.work import WorkFolder
 
     if (source is None) == (target is None):
         raise UsageError("say either --from or --to", hint="hvit convert --help")
     if not model and len(src) != 1:
         raise UsageError("one folder at a time", where="SRC", found=", ".join(map(str, src)))
+    if model and dry_run:
+        raise UsageError(
+            "a model is converted in a second, and nothing is there to foresee",
+            where="--dry-run",
+            hint="without --model, for features",
+        )
     attention = options.attention_of(masked) or "masked"
     records: list[SlideRecord[Any]]
     if source is None:
         if model or target is None:
             raise UsageError("--model belongs to --from original")
+        if dry_run:
+            _foretell(forecast_export(src[0], out, target, attention), as_json)
+            return
         exported = export_features(src[0], out, target, attention, overwrite=overwrite)
         records = [*console.follow(exported, "convert")]
     else:
@@ -168,6 +185,9 @@ def convert(
             return
         if masked is not None:
             raise UsageError("--masked/--plain belongs to --model and --to")
+        if dry_run:
+            _foretell(forecast_import(src[0], WorkFolder(out), request), as_json)
+            return
         imported = import_features(src[0], WorkFolder(out), request)
         records = [*console.follow(imported, "convert")]
     if as_json:
@@ -175,6 +195,25 @@ def convert(
     else:
         console.say_status(records)
     console.finish(records)
+
+
+def _foretell(told: ConvertForecast, as_json: bool) -> None:
+    if as_json:
+        console.say_json(told)
+        return
+    console.say(f"slides: {told.slides}")
+    console.say(
+        f"convert: {told.done} done by the logs, {told.failed} failed, {told.pending} pending"
+    )
+    if told.patches is None or told.seconds is None or told.disk_bytes is None:
+        console.say("patches, time and disk: unknown, no slide could be tried")
+    else:
+        console.say(f"patches: {told.patches}, as the {told.tried} slides have that were tried")
+        console.say(f"time: {told.seconds:.0f} s to read and regroup the rest, and the writing")
+        console.say(f"disk: {told.disk_bytes / 1e9:.3f} GB, {told.free_bytes / 1e9:.1f} GB free")
+    for problem in told.problems:
+        console.say(f"problem: {problem}")
+    console.say("Nothing was written.")
 
 
 def _convert_model(

@@ -10,7 +10,8 @@ import typer
 from hvit_cli.cli import console, options
 
 if TYPE_CHECKING:
-    from hvit_cli.pipelines.evaluate import Evaluation
+    from hvit_cli.pipelines.evaluate import Evaluation, EvaluationForecast
+    from hvit_cli.training.matching import Match
     from hvit_cli.training.measures import Measures
 
 _TABLES, _PARTS, _INTERVALS = "Tables", "Parts", "Intervals"
@@ -103,6 +104,7 @@ def evaluate(
         ),
     ] = False,
     work: options.Work = options.WORK_DEFAULT,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -113,29 +115,31 @@ def evaluate(
 
     if worst and out is None:
         raise UsageError("a contact sheet needs a folder", where="--worst", hint="-o evaluation")
-    done = pipeline.evaluate(
-        pipeline.EvaluationRequest(
-            predictions=predictions,
-            labels=labels,
-            id_column=id_column,
-            prediction_column=prediction_column,
-            score_column=score_column,
-            label_column=label_column,
-            fold_column=fold_column,
-            model=model,
-            attention=attention,
-            by=tuple(by or ()),
-            group_columns=tuple(group_column or ()),
-            group_tables=tuple(group_table or ()),
-            folds=folds,
-            part=part,
-            cases=cases,
-            allow_missing=allow_missing,
-            draws=draws,
-            seed=seed,
-            grades=grades,
-        )
+    request = pipeline.EvaluationRequest(
+        predictions=predictions,
+        labels=labels,
+        id_column=id_column,
+        prediction_column=prediction_column,
+        score_column=score_column,
+        label_column=label_column,
+        fold_column=fold_column,
+        model=model,
+        attention=attention,
+        by=tuple(by or ()),
+        group_columns=tuple(group_column or ()),
+        group_tables=tuple(group_table or ()),
+        folds=folds,
+        part=part,
+        cases=cases,
+        allow_missing=allow_missing,
+        draws=draws,
+        seed=seed,
+        grades=grades,
     )
+    if dry_run:
+        _foretell(pipeline.forecast_evaluation(request, out, worst=worst), cases, as_json)
+        return
+    done = pipeline.evaluate(request)
     if as_json:
         console.say_json(pipeline.summary(done))
     else:
@@ -153,13 +157,30 @@ def evaluate(
         )
 
 
-def _say(done: Evaluation, cases: bool) -> None:
-    found = done.match
-    console.say(
+def _foretell(told: EvaluationForecast, cases: bool, as_json: bool) -> None:
+    if as_json:
+        console.say_json(told)
+        return
+    console.say(_matched(told.match, cases))
+    console.say(f"judged apart: {told.parts} subgroups, folds and seeds")
+    console.say(f"time: {told.seconds:.0f} s for intervals, as a few draws took just now")
+    for file in told.files:
+        console.say(f"file: {file}{', replaced' if file in told.replaced else ''}")
+    if told.free_bytes is not None:
+        console.say(f"disk: less than 1 MB a file, {told.free_bytes / 1e9:.1f} GB free")
+    console.say("Nothing was written.")
+
+
+def _matched(found: Match, cases: bool) -> str:
+    return (
         f"{'Cases' if cases else 'Slides'}: {found.expected} expected, {found.found} found, "
         f"{len(found.missing)} without a row, {len(found.ungraded)} without a grade; "
         f"{len(found.unlabelled)} predictions without a label are left out."
     )
+
+
+def _say(done: Evaluation, cases: bool) -> None:
+    console.say(_matched(done.match, cases))
     rows = [("all", "", done.measures)]
     rows += [(s.column, s.value, s.measures) for s in done.subgroups]
     console.say_table(

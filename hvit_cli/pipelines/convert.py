@@ -11,6 +11,11 @@ from hvit_cli.engine.run import SlideRecord, run_slides
 from hvit_cli.errors import DamagedFileError, SettingsError, StorageError, UsageError
 from hvit_cli.settings import Attention, Normalisation, ReadingSettings, TilingSettings
 from hvit_cli.slides.entry import SlideEntry
+from hvit_cli.steps.convert_forecast import (
+    ConvertedSlide,
+    ConvertForecast,
+    forecast_conversion,
+)
 from hvit_cli.steps.known_slides import KnownSlides
 from hvit_cli.steps.regroup import regroup_patches, regroup_regions
 from hvit_cli.steps.regrouping import Maker, Regrouping
@@ -115,36 +120,36 @@ def import_features(
     Raises:
         HvitError: Nothing can be converted at all.
     """
-    if not source.is_dir():
-        raise UsageError("no such folder", where=source)
-    if request.layout == "original" and request.coordinates is None:
-        raise UsageError(
-            "the original's feature files do not say where their regions lie",
-            where="--coordinates",
-            wanted="its folder of regions (<slide>/imgs/<x>_<y>.jpg), a table slide_id,x,y, or a "
-            "folder of <slide>.npy",
-        )
-    files = _FINDERS[request.layout](source)
-    how = Regrouping(
-        layout=request.layout,
-        maker=_maker(request, files),
-        reading=request.reading,
-        tiling=request.tiling,
-        patch_level0=request.patch_level0,
-    )
-    known_of = KnownSlides(request.slides, request.reading)
-    read = _reader(request, how, known_of)
-    folder = work.features_folder(how.maker.folder_name, recipe8(how.settings))
+    found = _importing(source, work, request)
 
     def step(entry: SlideEntry) -> tuple[StatusRow, SlideFeatures]:
-        slide = read(entry.slide_id, entry.path)
-        path = folder / f"{entry.slide_id}.h5"
+        slide = found.read(entry.slide_id, entry.path)
+        path = found.folder / f"{entry.slide_id}.h5"
         remark = _reuse(path, slide, overwrite=request.overwrite)
         if remark != "reused":
             write_features(path, slide)
         return _row(entry, slide, remark), slide
 
-    yield from run_slides(_entries(files), step, stage=STAGE, work=work)
+    yield from run_slides(found.entries, step, stage=STAGE, work=work)
+
+
+def forecast_import(source: Path, work: WorkFolder, request: ImportRequest) -> ConvertForecast:
+    """What `import_features` would do; nothing is written.
+
+    Raises:
+        HvitError: The import could not begin.
+    """
+    found = _importing(source, work, request)
+
+    def convert(entry: SlideEntry) -> ConvertedSlide:
+        slide = found.read(entry.slide_id, entry.path)
+        arrays = (
+            *(slide.features, slide.coords, slide.region_index, slide.patch_index),
+            *(slide.tissue_fraction, slide.region_xy_level0, slide.region_tissue_fraction),
+        )
+        return ConvertedSlide(len(slide.features), sum(array.nbytes for array in arrays))
+
+    return forecast_conversion(found.entries, convert, stage=STAGE, out=work.path)
 
 
 def export_features(
@@ -204,6 +209,34 @@ def export_features(
     yield from run_slides(_entries(files), step, stage=STAGE, work=WorkFolder(out))
 
 
+def forecast_export(
+    source: Path, out: Path, target: Target, attention: Attention
+) -> ConvertForecast:
+    """What `export_features` would do; nothing is written.
+
+    Raises:
+        HvitError: There are no features.
+    """
+    from hvit_cli.training.cohort import find_features_folder, list_features
+
+    files = list_features(find_features_folder(source))
+
+    def convert(entry: SlideEntry) -> ConvertedSlide:
+        slide = read_features(entry.path)
+        rows = rows_for(slide, attention)
+        patches, width = rows.features.shape
+        if target == "dense":
+            # Every patch of every region, with its flag and tissue fraction.
+            size = slide.n_regions * slide.patches_per_region * (4 * width + 5)
+        else:
+            size = rows.features.nbytes + rows.coords.nbytes
+        # CLAM's readers want the features twice.
+        size += rows.features.nbytes if target == "clam" else 0
+        return ConvertedSlide(patches, size)
+
+    return forecast_conversion(_entries(files), convert, stage=STAGE, out=out)
+
+
 def import_model(
     files: Sequence[Path], out: Path, attention: Attention, request: ImportRequest
 ) -> ConvertedModel:
@@ -243,6 +276,42 @@ def import_model(
         maker=maker,
         encoder=encoder,
         overwrite=request.overwrite,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Importing:
+    """The slides that were found, what reads and regroups one, and where its file goes."""
+
+    entries: Sequence[SlideEntry]
+    read: Callable[[str, Path], SlideFeatures]
+    folder: Path
+
+
+def _importing(source: Path, work: WorkFolder, request: ImportRequest) -> _Importing:
+    if not source.is_dir():
+        raise UsageError("no such folder", where=source)
+    if request.layout == "original" and request.coordinates is None:
+        raise UsageError(
+            "the original's feature files do not say where their regions lie",
+            where="--coordinates",
+            wanted="its folder of regions (<slide>/imgs/<x>_<y>.jpg), a table slide_id,x,y, or a "
+            "folder of <slide>.npy",
+        )
+    files = _FINDERS[request.layout](source)
+    how = Regrouping(
+        layout=request.layout,
+        maker=_maker(request, files),
+        reading=request.reading,
+        tiling=request.tiling,
+        patch_level0=request.patch_level0,
+    )
+    known_of = KnownSlides(request.slides, request.reading)
+    read = _reader(request, how, known_of)
+    return _Importing(
+        entries=_entries(files),
+        read=read,
+        folder=work.features_folder(how.maker.folder_name, recipe8(how.settings)),
     )
 
 

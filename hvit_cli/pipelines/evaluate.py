@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import shutil
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +20,7 @@ from hvit_cli.training.evaluation import (
     RunMeasures,
     Subgroup,
     Written,
+    files_of,
     summary,
     write_evaluation,
 )
@@ -30,7 +33,7 @@ from hvit_cli.training.labels import (
     read_rows,
     require_sound,
 )
-from hvit_cli.training.matching import groups_of, match, refuse_missing, side_by_side
+from hvit_cli.training.matching import Match, groups_of, match, refuse_missing, side_by_side
 from hvit_cli.training.measures import Graded, Resampling, measure
 from hvit_cli.training.metrics import ISUP_GRADES
 from hvit_cli.training.predictions import PredictionTable, heading_if_present, read_predictions
@@ -40,14 +43,17 @@ from hvit_cli.training.subgroups import values_of
 
 __all__ = [
     "Evaluation",
+    "EvaluationForecast",
     "EvaluationRequest",
     "Written",
     "evaluate",
+    "forecast_evaluation",
     "summary",
     "write_evaluation",
 ]
 
 MIN_DRAWS = 2000
+_TRIED = 100
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +173,56 @@ def evaluate(request: EvaluationRequest) -> Evaluation:
         seed=request.seed,
         remarks=[str(remark) for remark in remarks],
         graded=graded,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationForecast:
+    """What an evaluation would do.
+
+    Attributes:
+        match: Which slides have labels, rows and grades.
+        parts: Subgroups, folds and seeds that would be judged apart.
+        seconds: Time of the intervals, as a few draws took just now.
+        files: What would be written; none without a folder.
+        replaced: Those of them that lie there already.
+        free_bytes: Free disk where they would lie; None without a folder.
+    """
+
+    match: Match
+    parts: int
+    seconds: float
+    files: tuple[Path, ...]
+    replaced: tuple[Path, ...]
+    free_bytes: int | None
+
+
+def forecast_evaluation(
+    request: EvaluationRequest, out: Path | None, *, worst: int = 0
+) -> EvaluationForecast:
+    """Matches the tables and tries a few draws; nothing is written.
+
+    Raises:
+        HvitError: As `evaluate`.
+    """
+    done = evaluate(replace(request, draws=0))
+    shown = sum(part.measures.slides for part in done.subgroups)
+    started = time.perf_counter()
+    if request.draws:
+        measure(done.graded, Resampling(draws=_TRIED, seed=0, grades=request.grades))
+    once = (time.perf_counter() - started) / _TRIED
+    files = () if out is None else tuple(files_of(done, out, worst=worst))
+    existing = (
+        None if out is None else next(p for p in (out, *out.absolute().parents) if p.is_dir())
+    )
+    return EvaluationForecast(
+        match=done.match,
+        parts=len(done.subgroups) + len(done.runs),
+        # Subgroups together are drawn as often as they hold slides.
+        seconds=request.draws * once * (1 + shown / max(done.measures.slides, 1)),
+        files=files,
+        replaced=tuple(file for file in files if file.exists()),
+        free_bytes=None if existing is None else shutil.disk_usage(existing).free,
     )
 
 

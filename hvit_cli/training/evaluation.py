@@ -154,3 +154,12 @@ def write_evaluation(
             files.append(out / "worst.png")
             without = write_contact_sheet(slides, files[-1])
     return Written(files=files, without_picture=without)
+
+
+def files_of(done: Evaluation, out: Path, *, worst: int = 0) -> list[Path]:
+    """What `write_evaluation` would write, without writing it."""
+    names = ["evaluation.json", "confusion.png", "labels.png"]
+    names += ["scores.png"] if done.graded.has_scores else []
+    predicted = done.graded.score if done.graded.has_scores else done.graded.grade
+    names += ["worst.png"] if worst and (predicted != done.graded.label).any() else []
+    return [out / name for name in names]
