@@ -1,11 +1,13 @@
-"""Whether OpenSlide and libvips read what they must, tried on files made a moment before."""
+"""Whether the decoders read what they must, tried on files made a moment before."""
 
 from __future__ import annotations
 
 import io
 import struct
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +16,9 @@ import openslide
 import pyvips
 from PIL import Image
 
+from hvit_cli.errors import HvitError
 from hvit_cli.health.check import Check
+from hvit_cli.slides.decoders.choose import open_decoder
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -22,6 +26,7 @@ SIDE = 512
 _TILE = 256
 # JPEG at quality 95 moves a smooth gradient by so little.
 _MOST_OFF = 4
+_REINSTALL_JPEG = "pip install --force-reinstall simplejpeg"
 _REINSTALL = "pip install --force-reinstall openslide-python openslide-bin pyvips pyvips-binary"
 
 
@@ -42,6 +47,7 @@ def check_decoders(folder: Path) -> Iterator[Check]:
         for library, read in libraries.items():
             name = f"{library}, TIFF {compression}"
             yield _tried(name, partial(_written_and_read, file, compression, read), wanted)
+    yield _jpeg_tiles(_vips_tiff(folder / "tiles.tiff", "jpeg"))
     yield _tried(
         f"OpenSlide {openslide.__library_version__}, JPEG 2000",
         lambda: _through_openslide(jpeg2000_slide(folder / "jpeg2000.svs")),
@@ -90,6 +96,35 @@ def jpeg2000_slide(path: Path) -> Path:
     content += b"".join(struct.pack("<HHII", *tag) for tag in tags) + struct.pack("<I", 0)
     path.write_bytes(content)
     return path
+
+
+def _jpeg_tiles(path: Path) -> Check:
+    """Whether hvit decodes JPEG tiles itself, and sees in each what OpenSlide sees."""
+    name = f"libjpeg-turbo (simplejpeg {version('simplejpeg')}), JPEG tiles"
+    try:
+        with closing(open_decoder(path)) as decoder:
+            size = decoder.sizes[0]
+            if decoder.name != "libjpeg-turbo":
+                return Check(
+                    name=name,
+                    state="beware",
+                    found=f"{decoder.name} decodes them, slower",
+                    hint=_REINSTALL_JPEG,
+                )
+            pixels = decoder.read(0, (0, 0), size)
+        differing = int((pixels != _through_openslide(path)).any(axis=2).sum())
+    except (HvitError, openslide.OpenSlideError, OSError, ValueError) as error:
+        found = " ".join(str(error).split()) or type(error).__name__
+        return Check(name=name, state="broken", found=found, hint=_REINSTALL_JPEG)
+    tiles = (size[0] // _TILE) * (size[1] // _TILE)
+    if differing:
+        return Check(
+            name=name,
+            state="broken",
+            found=f"{differing} pixels of {tiles} tiles are not those of OpenSlide",
+            hint=_REINSTALL_JPEG,
+        )
+    return Check(name=name, state="fine", found=f"{tiles} tiles with the bytes of OpenSlide")
 
 
 def _written_and_read(path: Path, compression: str, read: Callable[[Path], Pixels]) -> Pixels:

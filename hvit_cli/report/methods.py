@@ -17,6 +17,7 @@ class MethodFacts:
         spacing_um: Target spacing.
         spacing_tolerance: Largest relative difference at which pixels are used unchanged.
         achieved_um: Lowest and highest achieved spacing, or None where nothing was read.
+        decoders: The libraries that decoded the slides' pixels, with their versions.
         tissue_source: segmented, external or geojson, of every slide; mixed ones are all named.
         tissue: Settings of the segmentation, by name.
         region_px: Side of a region.
@@ -43,6 +44,7 @@ class MethodFacts:
     spacing_um: float
     spacing_tolerance: float
     achieved_um: tuple[float, float] | None
+    decoders: Sequence[str]
     tissue_source: Sequence[str]
     tissue: Mapping[str, float]
     region_px: int
@@ -76,6 +78,7 @@ def merged(facts: Sequence[MethodFacts]) -> MethodFacts | None:
         achieved_um=(min(low for low, _ in achieved), max(high for _, high in achieved))
         if achieved
         else None,
+        decoders=tuple(dict.fromkeys(name for one in facts for name in one.decoders)),
         tissue_source=tuple(dict.fromkeys(kind for one in facts for kind in one.tissue_source)),
     )
 
@@ -83,7 +86,7 @@ def merged(facts: Sequence[MethodFacts]) -> MethodFacts | None:
 def paragraphs(facts: MethodFacts) -> list[str]:
     """The sentences, a paragraph for slides, for the model, for maps and for software."""
     return [
-        " ".join([_reading(facts), *_tissue(facts), _tiling(facts)]),
+        " ".join([_reading(facts), _decoding(facts), *_tissue(facts), _tiling(facts)]),
         " ".join([_encoder(facts), _aggregator(facts), *_attention(facts), _grade(facts)]),
         *([facts.map_caption] if facts.map_caption else []),
         _software(facts),
@@ -102,6 +105,10 @@ def _reading(facts: MethodFacts) -> str:
     low, high = (f"{value:.4g}" for value in facts.achieved_um)
     between = low if low == high else f"{low} to {high}"
     return f"{said} (achieved: {between} µm per pixel)."
+
+
+def _decoding(facts: MethodFacts) -> str:
+    return f"Pixels were decoded by {' and '.join(facts.decoders)}."
 
 
 def _tissue(facts: MethodFacts) -> list[str]:

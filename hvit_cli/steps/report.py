@@ -201,7 +201,7 @@ class SlideReporter:
         }
         every = list(scaled.values())
         words = caption(every, self.maps, features.spacing_um_level0)
-        methods = method_facts(features, self.models, words)
+        methods = method_facts(features, self.models, words, slide.decoder_name)
         pixels, marks = overview(canvas, every[0])
         picture = picture_of(
             with_scale_bar(pixels, canvas, canvas.em_px),

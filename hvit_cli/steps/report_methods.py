@@ -29,12 +29,26 @@ def versions() -> dict[str, str]:
         "timm": version("timm"),
         "OpenSlide": openslide.__library_version__,
         "libvips": libvips,
+        "simplejpeg": version("simplejpeg"),
+        "Pillow": version("pillow"),
         "NumPy": np.__version__,
     }
 
 
+def decoder_with_version(name: str) -> str:
+    """A decoder (`Slide.decoder_name`) with the version of the library that it is."""
+    known = versions()
+    if name == "libjpeg-turbo":
+        # The library comes inside the package, and does not tell its own version.
+        return f"{name} in simplejpeg {known['simplejpeg']}"
+    return f"{name} {known[name]}"
+
+
 def method_facts(
-    features: SlideFeatures, models: Sequence[ChosenModel], map_caption: str
+    features: SlideFeatures,
+    models: Sequence[ChosenModel],
+    map_caption: str,
+    decoder: str,
 ) -> MethodFacts:
     """What was done to one slide, as its recipe and the models say it.
 
@@ -42,6 +56,7 @@ def method_facts(
         features: What the models were given.
         models: One for each kind of attention that ran.
         map_caption: How the maps were made.
+        decoder: The library that decodes the slide's pixels, by its name.
     """
     settings: Mapping[str, Any] = features.recipe["settings"]
     folder, reading, tiling = models[0].folder, settings["reading"], settings["tiling"]
@@ -52,6 +67,7 @@ def method_facts(
         spacing_um=float(reading["spacing_um"]),
         spacing_tolerance=float(reading["spacing_tolerance"]),
         achieved_um=(features.spacing_um, features.spacing_um),
+        decoders=(decoder_with_version(decoder),),
         tissue_source=(str(features.recipe["inputs"]["tissue"]),),
         tissue={
             name: value

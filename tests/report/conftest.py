@@ -136,6 +136,7 @@ def method_facts() -> MethodFacts:
         spacing_um=0.5,
         spacing_tolerance=0.07,
         achieved_um=(0.486, 0.486),
+        decoders=("libjpeg-turbo in simplejpeg 7.7",),
         tissue_source=("segmented",),
         tissue={
             "segment_spacing_um": 8.5,

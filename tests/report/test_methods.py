@@ -11,6 +11,7 @@ def test_every_number_of_the_recipe_is_in_the_sentences(method_facts: MethodFact
         "0.5 µm per pixel",
         "within 7 %",
         "achieved: 0.486 µm",
+        "Pixels were decoded by libjpeg-turbo in simplejpeg 7.7.",
         "near 8.5 µm",
         "median filter of 33 µm",
         "between 0.051 and 0.081",
@@ -62,12 +63,13 @@ def test_a_cohort_tells_the_range_of_its_slides(method_facts: MethodFacts) -> No
         [
             method_facts,
             replace(method_facts, achieved_um=(0.5, 0.5), tissue_source=("geojson",)),
-            replace(method_facts, achieved_um=(0.452, 0.452)),
+            replace(method_facts, achieved_um=(0.452, 0.452), decoders=("OpenSlide 4.0",)),
         ]
     )
     assert several is not None and several.slides == 3
     text = " ".join(paragraphs(several))
     assert text.startswith("3 slides were read")
     assert "achieved: 0.452 to 0.5 µm" in text
+    assert "decoded by libjpeg-turbo in simplejpeg 7.7 and OpenSlide 4.0." in text
     assert "segmented" in text and "GeoJSON" in text
     assert merged([]) is None
