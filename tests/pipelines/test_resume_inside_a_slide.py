@@ -40,7 +40,9 @@ test.run(Path(sys.argv[2]), Path(sys.argv[3]), sys.argv[4])
 """
 
 
-def run(slide: Path, work: Path, weights: str, attention: str = "plain") -> str:
+def run(
+    slide: Path, work: Path, weights: str, attention: str = "plain", batch_size: int = 16
+) -> str:
     (record,) = embed(
         [slide],
         work=WorkFolder(work),
@@ -51,7 +53,7 @@ def run(slide: Path, work: Path, weights: str, attention: str = "plain") -> str:
         embedding=EmbeddingSettings(
             encoder=weights,
             device="cpu",
-            batch_size=16,
+            batch_size=batch_size,
             attention=attention,  # type: ignore[arg-type]
         ),
     )
@@ -155,6 +157,25 @@ def test_what_is_damaged_of_the_rows_is_embedded_again(
     embedded.clear()
     run(slide, tmp_path / "cut", weights)
     assert sum(embedded) == total - again
+    assert (
+        feature_file(tmp_path / "cut").read_bytes() == feature_file(tmp_path / "whole").read_bytes()
+    )
+
+
+def test_it_goes_on_with_other_batches_and_comes_to_the_same_bytes(
+    slides: Path,
+    weights: str,
+    embedded: list[int],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    slide = slides / "drawn.tiff"
+    run(slide, tmp_path / "whole", weights)
+    total = sum(embedded)
+    interrupted(slide, tmp_path / "cut", weights, monkeypatch)
+    embedded.clear()
+    run(slide, tmp_path / "cut", weights, batch_size=7)
+    assert sum(embedded) == total - 48
     assert (
         feature_file(tmp_path / "cut").read_bytes() == feature_file(tmp_path / "whole").read_bytes()
     )

@@ -1,9 +1,13 @@
-"""What a run writes does not depend on processes, order or interruption."""
+"""What a run writes does not depend on processes, order, batches, engine or interruption."""
 
 from __future__ import annotations
 
 import hashlib
+import importlib.util
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +27,9 @@ def cohort(slides: Path) -> list[Path]:
     return sorted(slides.glob("*.tiff"))
 
 
-def start(sources: list[Path], work: Path, model: Path, **running: Any) -> Any:
+def start(
+    sources: list[Path], work: Path, model: Path, batch_size: int = 16, **running: Any
+) -> Any:
     return predict(
         sources,
         work=WorkFolder(work),
@@ -31,7 +37,7 @@ def start(sources: list[Path], work: Path, model: Path, **running: Any) -> Any:
         request=ModelRequest(model=str(model)),
         reading=ReadingSettings(),
         tissue=TissueSettings(),
-        embedding=EmbeddingSettings(device="cpu", batch_size=16),
+        embedding=EmbeddingSettings(device="cpu", batch_size=batch_size),
         running=RunSettings(**{"jobs": 1, **running}),
     )
 
@@ -63,6 +69,116 @@ def test_processes_order_and_interruption_change_no_byte(
     assert contents(tmp_path / "cut") != expected
     list(start(cohort, tmp_path / "cut", model))
     assert contents(tmp_path / "cut") == expected
+
+
+def test_batches_change_no_byte(cohort: list[Path], model: Path, tmp_path: Path) -> None:
+    list(start(cohort, tmp_path / "16", model))
+    for size in (5, 64):
+        list(start(cohort[::-1], tmp_path / str(size), model, size))
+        assert contents(tmp_path / str(size)) == contents(tmp_path / "16")
+
+
+WAYS = {
+    "another order": ("--batch-size", "32", "--jobs", "1"),
+    "two processes": ("--batch-size", "32", "--jobs", "2"),
+    "small batches": ("--batch-size", "5", "--jobs", "1"),
+    "two processes, small batches": ("--batch-size", "1", "--jobs", "2"),
+}
+
+
+def command(sources: list[Path], work: Path, *options: str, threads: int = 1) -> None:
+    """The real command with the bundled model."""
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "hvit_cli", "predict", *map(str, sources)),
+            *("-w", str(work), "--model", "demo", "--device", "cpu", *options),
+        ],
+        env={**os.environ, "OMP_NUM_THREADS": str(threads)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
+def test_the_bundled_model_gives_the_same_bytes_in_every_way(
+    precision: str, cohort: list[Path], tmp_path: Path
+) -> None:
+    number = ("--precision", precision)
+    command(cohort, tmp_path / "one", "--batch-size", "32", "--jobs", "1", *number, threads=2)
+    expected = contents(tmp_path / "one")
+    assert len([name for name in expected if name.startswith("features")]) == 3
+    for name, options in WAYS.items():
+        command(cohort[::-1], tmp_path / name, *options, *number)
+        assert contents(tmp_path / name) == expected, name
+
+
+RAY = """
+import os, signal, sys
+from pathlib import Path
+from ray.cluster_utils import Cluster
+
+sys.path.insert(0, sys.argv[1])
+import test_same_bytes as test
+
+small = {"num_cpus": 1, "object_store_memory": 80 * 2**20}
+cluster = Cluster(initialize_head=True, head_node_args=small)
+cluster.add_node(**small)
+os.environ["RAY_ADDRESS"] = cluster.address
+model, work, sources = Path(sys.argv[2]), Path(sys.argv[3]), [Path(p) for p in sys.argv[4:]]
+killed = 0
+for record in test.start(sources, work, model, 5, engine="ray", jobs=2, retries=2):
+    assert record.row.status in ("done", "no_tissue"), record
+    if not killed:
+        killed = test.actor_below(os.getpid())
+        os.kill(killed, signal.SIGKILL)
+assert killed
+print("all done")
+"""
+
+
+def actor_below(process_id: int) -> int:
+    """A process of Ray that does slides, somewhere below another one."""
+    parents, actors = {}, []
+    for folder in Path("/proc").glob("[0-9]*"):
+        try:
+            parents[folder.name] = (folder / "stat").read_text().rpartition(")")[2].split()[1]
+            if b"_Server" in (folder / "cmdline").read_bytes():
+                actors.append(folder.name)
+        except OSError:
+            continue  # it ended meanwhile
+    for actor in actors:
+        above = actor
+        while above in parents and above != str(process_id):
+            above = parents[above]
+        if above == str(process_id):
+            return int(actor)
+    raise LookupError("no actor was found")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not importlib.util.find_spec("ray"), reason="pip install 'hvit[ray]'")
+def test_a_ray_cluster_whose_worker_is_killed_writes_the_same_bytes(
+    cohort: list[Path], model: Path, tmp_path: Path
+) -> None:
+    list(start(cohort, tmp_path / "one", model))
+    script = tmp_path / "script.py"
+    script.write_text(RAY)
+    ended = subprocess.run(
+        [
+            *(sys.executable, str(script), str(Path(__file__).parent), str(model)),
+            *(str(tmp_path / "two"), *map(str, cohort[::-1])),
+        ],
+        env={**os.environ, "RAY_USAGE_STATS_ENABLED": "0", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=400,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr[-3000:]
+    assert contents(tmp_path / "two") == contents(tmp_path / "one")
 
 
 def test_grades_of_a_killed_process_reach_the_table_by_the_next_one(
