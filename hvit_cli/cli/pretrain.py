@@ -12,6 +12,7 @@ from hvit_cli.settings import (
     AugmentationSettings,
     CropSettings,
     EmbeddingSettings,
+    EncoderInput,
     Level,
     Precision,
     PretrainingSettings,
@@ -196,6 +197,15 @@ def pretrain(
     temperature: Annotated[
         float, _set("temperature", _WATCH, ProbeSettings)
     ] = ProbeSettings.temperature,
+    encoder_input: Annotated[
+        EncoderInput,
+        _named(
+            "--encoder-input",
+            "Give the encoder the probe's patches as they are (native), resized to the size of "
+            "its large crops, or auto.",
+            _WATCH,
+        ),
+    ] = EmbeddingSettings.encoder_input,
     probe_every: Annotated[int, _set("probe_every", _WATCH)] = PretrainingSettings.probe_every,
     patience: Annotated[int | None, _set("patience", _WATCH)] = PretrainingSettings.patience,
     name: Annotated[
@@ -335,6 +345,7 @@ def pretrain(
                 start_from=start_from,
                 probe=probe,
                 probe_settings=ProbeSettings(neighbours=neighbours, temperature=temperature),
+                probe_input=encoder_input,
                 note=note,
                 licence=licence,
                 threads=threads,

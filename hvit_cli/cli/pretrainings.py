@@ -70,6 +70,7 @@ def _foretell(request: PretrainingRequest, as_json: bool) -> None:
     from hvit_cli.pipelines import pretrain as pipeline
 
     of_slides: Forecast | None = None
+    names: set[str] = set()
     if request.settings.level == "patch":
         from hvit_cli.pipelines.dry_run import forecast
 
@@ -84,7 +85,9 @@ def _foretell(request: PretrainingRequest, as_json: bool) -> None:
             exclude=request.exclude,
             only=names,
         )
-    told = pipeline.foretell(request, None if of_slides is None else of_slides.patches or 0)
+    told = pipeline.foretell(
+        request, None if of_slides is None else of_slides.patches or 0, slides=names
+    )
     if as_json:
         console.say_json({"slides": of_slides, "pretraining": told})
         return

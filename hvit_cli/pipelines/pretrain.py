@@ -7,7 +7,7 @@ of features make a region Transformer.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import ClassVar
@@ -25,7 +25,12 @@ from hvit_cli.pretraining.cache import CachedSlide, cache_file, cache_slide, mis
 from hvit_cli.pretraining.forecast import PretrainingForecast, forecast_pretraining
 from hvit_cli.pretraining.job import PretrainingJob, run_job
 from hvit_cli.pretraining.networks import new_backbones
-from hvit_cli.pretraining.patch_job import PatchJobRequest, patch_job
+from hvit_cli.pretraining.patch_job import (
+    PatchJobRequest,
+    patch_job,
+    require_probe,
+    unseen_patches,
+)
 from hvit_cli.pretraining.pool import PatchPool, PoolSlide
 from hvit_cli.pretraining.records import PretrainingRecord
 from hvit_cli.pretraining.region_job import RegionJobRequest, region_job
@@ -254,6 +259,7 @@ def prepare_patches(
             start_from=request.start_from,
             probe=request.probe,
             probe_settings=request.probe_settings,
+            probe_input=request.probe_input,
             note=request.note,
             licence=request.licence,
             threads=request.threads or max((os.cpu_count() or 2) // workers.count - 1, 1),
@@ -292,12 +298,17 @@ def prepare_regions(request: PretrainingRequest, workers: Workers = ALONE) -> Pr
     )
 
 
-def foretell(request: PretrainingRequest, patches: int | None = None) -> PretrainingForecast:
+def foretell(
+    request: PretrainingRequest,
+    patches: int | None = None,
+    slides: Collection[str] = (),
+) -> PretrainingForecast:
     """What a pretraining would learn from and take; nothing is written.
 
     Args:
         request: What is asked for.
         patches: Tissue patches of the slides, of the patch level.
+        slides: The slides, none of which the probe may judge; those without tissue among them.
 
     Raises:
         HvitError: The pretraining could not begin.
@@ -306,10 +317,17 @@ def foretell(request: PretrainingRequest, patches: int | None = None) -> Pretrai
     if patches is None:
         job = prepare_regions(request)
         return forecast_pretraining(request.folder, settings, job.backbones, len(job.source))
+    require_probe(settings, request.probe)
+    backbones = new_backbones(settings, request.crops, request.start_from)
+    if request.probe is not None:
+        before = backbones.initial
+        unseen_patches(
+            request.probe, {*slides, *(before.pretraining_slides if before is not None else ())}
+        )
     return forecast_pretraining(
         request.folder,
         settings,
-        new_backbones(settings, request.crops, request.start_from),
+        backbones,
         patches,
         cached_patch_px=None if request.cache is None else request.tiling.patch_px,
     )

@@ -11,7 +11,7 @@ from typing import Any
 from torch import nn
 
 from hvit_cli.errors import LabelError, UsageError
-from hvit_cli.models.device import choose_device, choose_learning_precision
+from hvit_cli.models.device import choose_device, choose_precision
 from hvit_cli.models.encoder_specs import IMAGENET_MEAN, IMAGENET_STD, EncoderSpec
 from hvit_cli.models.encoders import hash_weights
 from hvit_cli.models.vit import VisionTransformer
@@ -177,7 +177,7 @@ def _probe(request: PatchJobRequest, spec: EncoderSpec) -> ProbeFunction:
             hint="other slides in the table, or --exclude with these",
         )
     patches = read_labelled_patches(table, request.reading, patch_px=request.pool.patch_px)
-    precision = choose_learning_precision(request.settings.precision, choose_device(request.device))
+    precision = choose_precision(request.settings.precision, choose_device(request.device))
     probe = Probe(patches, spec, request.probe_settings, precision=precision)
     return lambda backbone: probe.score(backbone).balanced_accuracy
 

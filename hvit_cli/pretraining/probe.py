@@ -18,7 +18,7 @@ from hvit_cli.models.encoders import PatchEncoder
 from hvit_cli.pretraining.labelled_patches import LabelledPatches, Pixels
 from hvit_cli.pretraining.neighbours import vote
 from hvit_cli.pretraining.probe_measures import ProbeMeasures, Told, measure
-from hvit_cli.settings import EmbeddingSettings, Precision, ProbeSettings
+from hvit_cli.settings import EmbeddingSettings, EncoderInput, Precision, ProbeSettings
 
 Embed = Callable[[Pixels], npt.NDArray[np.float32]]
 
@@ -61,6 +61,7 @@ class Probe:
         settings: Neighbours and temperature.
         precision: Number format of the network's arithmetic.
         batch_size: Patches per step of the network.
+        encoder_input: How patches are fitted to the network.
     """
 
     def __init__(
@@ -71,12 +72,14 @@ class Probe:
         *,
         precision: Precision = "float32",
         batch_size: int = EmbeddingSettings.batch_size,
+        encoder_input: EncoderInput = EmbeddingSettings.encoder_input,
     ) -> None:
         self.patches = patches
         self.spec = spec
         self.settings = settings
         self.precision = precision
         self.batch_size = batch_size
+        self.encoder_input: EncoderInput = encoder_input
 
     def score(self, backbone: nn.Module) -> ProbeResult:
         """Probes a network as it is, on the device where it lies.
@@ -88,7 +91,12 @@ class Probe:
         """
         modes = {module: module.training for module in backbone.modules()}
         try:
-            encoder = PatchEncoder(backbone, self.spec, precision=self.precision)
+            encoder = PatchEncoder(
+                backbone,
+                self.spec,
+                precision=self.precision,
+                encoder_input=self.encoder_input,
+            )
             features = features_of(self.patches, encoder.embed, self.batch_size)
         finally:
             for module, training in modes.items():

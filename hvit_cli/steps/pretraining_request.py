@@ -10,6 +10,7 @@ from hvit_cli.settings import (
     AugmentationSettings,
     CropSettings,
     EmbeddingSettings,
+    EncoderInput,
     PretrainingSettings,
     ProbeSettings,
     ReadingSettings,
@@ -46,6 +47,7 @@ class PretrainingRequest:
         start_from: Encoder whose weights to begin with.
         probe: Table of labelled patches.
         probe_settings: How the probe votes.
+        probe_input: How the probe's patches are fitted to the network.
         note: Sentence for the card.
         licence: Licence of the weights.
         threads: Threads that read and crop; None takes one fewer than there are cores.
@@ -72,6 +74,7 @@ class PretrainingRequest:
     start_from: str | None = None
     probe: Path | None = None
     probe_settings: ProbeSettings = field(default_factory=ProbeSettings)
+    probe_input: EncoderInput = EmbeddingSettings.encoder_input
     note: str = ""
     licence: str = ""
     threads: int | None = None
@@ -86,6 +89,13 @@ class PretrainingRequest:
                 where="--folds and --fold",
                 found="one of them",
                 hint="--folds folds.csv --fold 0, a pretraining for each fold",
+            )
+        if self.probe is None and self.probe_input != EmbeddingSettings.encoder_input:
+            raise UsageError(
+                "only the probe is given patches as an encoder is",
+                where="--encoder-input",
+                found=f"{self.probe_input} without --probe",
+                hint="--probe PATCHES",
             )
         if self.settings.level == "region":
             self._refuse_what_features_have_decided()

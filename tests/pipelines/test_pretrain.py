@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -13,12 +14,13 @@ from typer.testing import CliRunner
 
 from hvit_cli.cli.app import app
 from hvit_cli.errors import LabelError, RecipeError, UsageError
-from hvit_cli.models.encoders import load_encoder
+from hvit_cli.models.encoders import PatchEncoder, load_encoder
 from hvit_cli.pipelines.pretrain import (
     PretrainingRequest,
     cache_patches,
     cached_pool,
     find_patches,
+    foretell,
     list_slides,
     pool_of,
     prepare_patches,
@@ -188,6 +190,63 @@ def test_the_probe_must_not_judge_what_is_learned_from(slides: Path, tmp_path: P
     records = run(request_of(tmp_path / "others", tmp_path, probe=table))
     assert all(record.probe is not None for record in records)
     assert any(record.best for record in records)
+
+
+def test_a_dry_run_finds_what_the_probe_must_not_judge(slides: Path, tmp_path: Path) -> None:
+    table = tmp_path / "patches.csv"
+    rows = [f"drawn,slides/drawn.tiff,{400 + 20 * i},300,{'ab'[i % 2]},g{i}" for i in range(6)]
+    table.write_text("slide_id,path,x_level0,y_level0,label,group\n" + "\n".join(rows) + "\n")
+    arguments = [
+        *("pretrain", str(slides), "-w", str(tmp_path / "work"), "--dry-run"),
+        *("--region", "1024", "--patch", "128", "--width", "32", "--depth", "2", "--heads", "2"),
+        *("--batch", "4", "--epochs", "2", "--warmup-epochs", "1", "--out-dim", "64"),
+    ]
+    ended = CliRunner().invoke(app, [*arguments, "--probe", str(table)])
+    assert ended.exit_code == 1
+    assert "the probe judges slides that the encoder learns from; found drawn" in ended.stderr
+    table.write_text(table.read_text().replace("\ndrawn,", "\nelsewhere,"))
+    assert CliRunner().invoke(app, [*arguments, "--probe", str(table)]).exit_code == 0
+    # Patience needs a probe here, too.
+    assert CliRunner().invoke(app, [*arguments, "--patience", "1"]).exit_code == 2
+    assert not (tmp_path / "work").exists()
+    # Nor may it judge slides of the encoder that is started from.
+    own = request_of(slides, tmp_path, start_from=str(tmp_path / "encoder"), probe=table)
+    run(request_of(slides, tmp_path))
+    with pytest.raises(LabelError, match="found drawn"):
+        table.write_text(table.read_text().replace("\nelsewhere,", "\ndrawn,"))
+        foretell(own, 100, slides=("other",))
+
+
+def test_the_probe_gives_patches_as_asked_and_says_so_in_the_recipe(
+    slides: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "patches.csv"
+    rows = [
+        f"other,slides/drawn.tiff,{200 + 90 * i},{300 + 10 * i},{'ab'[i % 2]},g{i}"
+        for i in range(8)
+    ]
+    table.write_text("slide_id,path,x_level0,y_level0,label,group\n" + "\n".join(rows) + "\n")
+    jobs = {
+        how: job_of(request_of(slides, tmp_path, out=tmp_path / how, probe=table, probe_input=how))
+        for how in ("auto", "native", "resize")
+    }
+    given: list[str] = []
+
+    class Noted(PatchEncoder):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            given.append(options["encoder_input"])
+            super().__init__(*arguments, **options)
+
+    monkeypatch.setattr("hvit_cli.pretraining.probe.PatchEncoder", Noted)
+    for job in jobs.values():
+        assert job.probe is not None
+        job.probe(job.backbones.teacher)
+    assert given == list(jobs)
+    voting = {how: job.recipe["settings"]["probe"] for how, job in jobs.items()}
+    assert "input" not in voting["auto"]
+    assert (voting["native"]["input"], voting["resize"]["input"]) == ("native", "resize")
+    with pytest.raises(UsageError, match="--probe"):
+        request_of(slides, tmp_path, probe_input="native")
 
 
 def test_too_few_patches_for_a_batch_are_one_clear_line(slides: Path, tmp_path: Path) -> None:
