@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import runpy
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,8 +10,6 @@ from typing import Any
 
 import pytest
 
-# Commands choose bfloat16 where the processor has it; tests compare numbers on every machine.
-os.environ["HVIT_PRECISION"] = "float32"
 _SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

@@ -173,9 +173,6 @@ def bench(
         import torch
 
         torch.set_num_threads(threads)
-    # Ratios compare ways of computing and are kept in a record: one number format everywhere.
-    if precision == "auto" and (check or record or what in ("train", "pretrain")):
-        precision = "float32"
     if what not in ("train", "pretrain"):
         path = None if what is None else Path(what)
         embedding = EmbeddingSettings(
@@ -209,6 +206,9 @@ def bench(
         )
         console.say_json(measured) if as_json else speeds.show_slide(measured)
         return
+    # These compare ways of computing, for which one number format is as good as another.
+    if precision == "auto":
+        precision = "float32"
     if what == "train":
         trained = bench_train(
             BenchmarkSettings(

@@ -30,45 +30,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def choose_precision(precision: Precision, device: torch.device) -> Precision:
-    """The number format of an encoder that embeds, as it is recorded.
+    """The number format of an encoder's arithmetic, as it is recorded.
 
-    "auto" is bfloat16 on CUDA and on processors that multiply it, and float32 elsewhere
-    (`docs/decisions/0014-bfloat16-on-processors.md`).
+    "auto" is bfloat16 on CUDA and float32 elsewhere.
 
     Raises:
         UsageError: float16 on a processor, which has no arithmetic for it.
     """
     if precision == "auto":
-        quick = device.type == "cuda" or (device.type == "cpu" and processor_multiplies_bfloat16())
-        return "bfloat16" if quick else "float32"
-    return _possible(precision, device)
-
-
-def choose_learning_precision(precision: Precision, device: torch.device) -> Precision:
-    """The number format of a network that learns: "auto" is bfloat16 on CUDA alone.
-
-    Raises:
-        UsageError: float16 on a processor.
-    """
-    if precision == "auto":
         return "bfloat16" if device.type == "cuda" else "float32"
-    return _possible(precision, device)
-
-
-def processor_multiplies_bfloat16() -> bool:
-    """Whether the processor has products of bfloat16 (AVX512_BF16 or AMX) and PyTorch uses them.
-
-    Elsewhere they are computed through float32, and are slower than those.
-    """
-    has_onednn: bool = torch.backends.mkldnn.is_available()  # type: ignore[no-untyped-call]
-    return has_onednn and any(
-        # PyTorch has asked the processor since 2.6; an older one cannot tell.
-        getattr(torch.cpu, question, bool)()
-        for question in ("_is_avx512_bf16_supported", "_is_amx_tile_supported")
-    )
-
-
-def _possible(precision: Precision, device: torch.device) -> Precision:
     if precision == "float16" and device.type == "cpu":
         raise UsageError(
             "float16 needs a GPU",

@@ -262,7 +262,7 @@ def load_encoder(
         normalisation: Replaces the encoder's own.
         encoder_input: How patches are fitted to the network.
         device: auto, cpu, cuda, cuda:1 or mps.
-        precision: auto is bfloat16 where the hardware multiplies it, else float32.
+        precision: auto is bfloat16 on CUDA and float32 elsewhere.
         architecture: `PatchEncoder.architecture` of the encoder whose weights the file
             holds; None reads a description beside the file, or the weights themselves.
         batch_size: Patches per step of `embed` on a GPU.

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from hvit_cli.errors import ModelError
-from hvit_cli.models.device import choose_learning_precision
+from hvit_cli.models.device import choose_precision
 from hvit_cli.pretraining.head import ProjectionHead
 from hvit_cli.pretraining.loss import (
     cross_entropy_sum,
@@ -80,7 +80,7 @@ class Distillation:
         self.schedules = schedules
         self.workers = workers
         self.device = backbones.device
-        self._precision = choose_learning_precision(settings.precision, self.device)
+        self._precision = choose_precision(settings.precision, self.device)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(_words(settings.seed, _DROP_PATH_STREAM))
             heads = [ProjectionHead(backbones.width, settings) for _ in range(2)]

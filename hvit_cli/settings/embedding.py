@@ -29,7 +29,7 @@ class EmbeddingSettings:
     """Give the encoder patches as they are (native), resized to its training size, or auto."""
 
     precision: Precision = "auto"
-    """Number format of the encoder; auto is bfloat16 where the hardware multiplies it."""
+    """Number format of the encoder's arithmetic."""
 
     device: str = "auto"
     """Where the networks run: auto, cpu, cuda, cuda:1, mps."""

@@ -84,7 +84,7 @@ def packed(network: FastVit, images: Tensor, bits: Tensor) -> Tensor:
     """(n, 3, h, h) normalised, (n, N) tokens that stay → (n, D)."""
     tokens = cut_tokens(images.to(network.dtype), network.token_px)
     # Absent tokens are not projected; positions are added to all, which is cheap.
-    projected = torch.zeros(len(tokens), network.norm.weight.shape[0], dtype=network.dtype)  # type: ignore[union-attr]
+    projected = torch.zeros(len(tokens), network.norm.weight.shape[0], dtype=network.dtype)
     projected[bits.flatten()] = network.embed(tokens[bits.flatten()])
     x = network.place(projected.view(len(images), -1, projected.shape[-1])).to(network.dtype)
     extra = x.shape[1] - bits.shape[1]
