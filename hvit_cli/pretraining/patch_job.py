@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,11 @@ from hvit_cli.pretraining.cache import CachedPatches
 from hvit_cli.pretraining.encoder_folder import write_encoder_folder
 from hvit_cli.pretraining.fit import Probe as ProbeFunction
 from hvit_cli.pretraining.job import PretrainingJob, card_rows
-from hvit_cli.pretraining.labelled_patches import read_labelled_patches, read_patch_table
+from hvit_cli.pretraining.labelled_patches import (
+    PatchTable,
+    read_labelled_patches,
+    read_patch_table,
+)
 from hvit_cli.pretraining.loader import PatchLoader
 from hvit_cli.pretraining.networks import Backbones, new_backbones
 from hvit_cli.pretraining.order import WINDOW, PatchOrder
@@ -31,6 +35,7 @@ from hvit_cli.pretraining.records import PretrainingRecord
 from hvit_cli.settings import (
     AugmentationSettings,
     CropSettings,
+    EncoderInput,
     PretrainingSettings,
     ProbeSettings,
     ReadingSettings,
@@ -59,6 +64,7 @@ class PatchJobRequest:
     start_from: str | None
     probe: Path | None
     probe_settings: ProbeSettings
+    probe_input: EncoderInput
     note: str
     licence: str
     threads: int
@@ -75,10 +81,7 @@ def patch_job(request: PatchJobRequest, workers: Workers = ALONE) -> Pretraining
         ModelError: The network cannot be pretrained.
         RecipeError: The cache is another run's.
     """
-    if request.settings.patience is not None and request.probe is None:
-        raise UsageError(
-            "patience needs a probe that says what is better", where="--patience", hint="--probe"
-        )
+    require_probe(request.settings, request.probe)
     backbones = new_backbones(request.settings, request.crops, request.start_from)
     mean, std = (
         (IMAGENET_MEAN, IMAGENET_STD)
@@ -165,20 +168,48 @@ def _spec(
     )
 
 
-def _probe(request: PatchJobRequest, spec: EncoderSpec) -> ProbeFunction:
-    assert request.probe is not None
-    table = read_patch_table(request.probe)
-    both = sorted(table.judged_slides & set(spec.pretraining_slides))
+def require_probe(settings: PretrainingSettings, probe: Path | None) -> None:
+    """Refuses patience where nothing says what is better.
+
+    Raises:
+        UsageError: There is no probe to be patient with.
+    """
+    if settings.patience is not None and probe is None:
+        raise UsageError(
+            "patience needs a probe that says what is better", where="--patience", hint="--probe"
+        )
+
+
+def unseen_patches(probe: Path, learned_from: Collection[str]) -> PatchTable:
+    """The table of a probe, which must not judge what is learned from.
+
+    Raises:
+        LabelError: The table cannot be used, or judges slides that are learned from.
+    """
+    table = read_patch_table(probe)
+    both = sorted(table.judged_slides & set(learned_from))
     if both:
         raise LabelError(
             "the probe judges slides that the encoder learns from",
-            where=request.probe,
+            where=probe,
             found=", ".join(both[:3]) + (", …" if len(both) > 3 else ""),
             hint="other slides in the table, or --exclude with these",
         )
+    return table
+
+
+def _probe(request: PatchJobRequest, spec: EncoderSpec) -> ProbeFunction:
+    assert request.probe is not None
+    table = unseen_patches(request.probe, spec.pretraining_slides)
     patches = read_labelled_patches(table, request.reading, patch_px=request.pool.patch_px)
     precision = choose_precision(request.settings.precision, choose_device(request.device))
-    probe = Probe(patches, spec, request.probe_settings, precision=precision)
+    probe = Probe(
+        patches,
+        spec,
+        request.probe_settings,
+        precision=precision,
+        encoder_input=request.probe_input,
+    )
     return lambda backbone: probe.score(backbone).balanced_accuracy
 
 
@@ -197,7 +228,7 @@ def _recipe(
             "pretraining": {k: v for k, v in trained.items() if k not in _NO_RESULT},
             "crops": as_recipe(request.crops),
             "augmentation": as_recipe(request.augmentation),
-            "probe": as_recipe(request.probe_settings) if request.probe else None,
+            "probe": _voting(request) if request.probe else None,
             "normalisation": normalisation,
             "spacing_um": request.reading.spacing_um,
             "patch_px": request.pool.patch_px,
@@ -214,3 +245,9 @@ def _recipe(
             else None,
         },
     )
+
+
+def _voting(request: PatchJobRequest) -> dict[str, Any]:
+    voting = as_recipe(request.probe_settings)
+    # Not named where nothing was asked, as in runs from before it could be.
+    return voting if request.probe_input == "auto" else {**voting, "input": request.probe_input}
