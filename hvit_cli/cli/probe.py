@@ -20,7 +20,7 @@ from hvit_cli.settings import (
 )
 
 if TYPE_CHECKING:
-    from hvit_cli.pipelines.probe import Gain, Probed
+    from hvit_cli.pipelines.probe import Gain, Probed, ProbeForecast
     from hvit_cli.training.bootstrap import Interval
 
 _PROBE = "Probe"
@@ -87,6 +87,7 @@ def probe(
     device: options.Device = EmbeddingSettings.device,
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
     seed: options.Seed = 0,
+    dry_run: options.DryRun = False,
     as_json: options.Json = False,
     verbose: options.Verbose = False,
 ) -> None:
@@ -118,6 +119,9 @@ def probe(
         seed=seed,
         allow_seen=allow_seen,
     )
+    if dry_run:
+        _foretell(pipeline.forecast_probe(request), as_json)
+        return
     if out is not None:
         require_writable(out.parent)
     found = list(console.each_said(pipeline.probe(request), _line))
@@ -156,6 +160,21 @@ def _signed(gain: Interval) -> str:
         return "undefined"
     ends = "" if gain.low is None else f" ({gain.low:+.3f} to {gain.high:+.3f})"
     return f"{gain.value:+.4f}{ends}"
+
+
+def _foretell(told: ProbeForecast, as_json: bool) -> None:
+    if as_json:
+        console.say_json(told)
+        return
+    labels = ", ".join(f"{label}: {count}" for label, count in told.labels.items())
+    console.say(
+        f"patches: {told.patches} of {told.slides} slides in {told.groups} groups ({labels})"
+    )
+    console.say(f"features: {', '.join(told.features)}")
+    console.say(f"leaks: {f'{len(told.seen)} slides, allowed' if told.seen else 'none found'}")
+    console.say(f"time: {told.seconds:.0f} s to read and embed, as a few patches took just now")
+    console.say(f"memory: {told.memory_bytes / 1e9:.2f} GB of pixels")
+    console.say("Nothing was written.")
 
 
 def _line(probed: Probed) -> str:

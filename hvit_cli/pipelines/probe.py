@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
 
 from hvit_cli.errors import UsageError
 from hvit_cli.models.colour_histogram import WIDTH, colour_histogram
@@ -28,6 +33,8 @@ from hvit_cli.training.leaks import refuse_leaks
 from hvit_cli.training.metrics import confusion_matrix
 
 Baseline = Literal["colour-histogram", "random"]
+
+_TRIED = 32
 
 COLUMNS = (
     "features", "width", "spacing_um", "patches", "bank", "groups", "classes", "neighbours",
@@ -133,18 +140,103 @@ def probe(request: ProbeRequest) -> Iterator[Probed]:
         SlideError: A slide cannot be read.
     """
     table = read_patch_table(request.patches)
+    for one in _candidates(request, table, table):
+        features = features_of(one.patches, one.embed, request.embedding.batch_size)
+        yield _probed(one, features, request)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeForecast:
+    """What a probe would do.
+
+    Attributes:
+        patches: Labelled patches.
+        slides: Slides that they lie on.
+        labels: Patches of each label.
+        groups: Groups of patches.
+        features: Encoders and baselines, in the order in which they would be judged.
+        seen: Slides that judge an encoder which was trained on them, where that is allowed.
+        seconds: Time to read and embed all patches, as a few took just now; without the votes.
+        memory_bytes: Of the pixels.
+    """
+
+    patches: int
+    slides: int
+    labels: dict[str, int]
+    groups: int
+    features: tuple[str, ...]
+    seen: tuple[str, ...]
+    seconds: float
+    memory_bytes: int
+
+
+def forecast_probe(request: ProbeRequest) -> ProbeForecast:
+    """Loads the encoders and tries them on a few patches; nothing is written.
+
+    Raises:
+        HvitError: As `probe`.
+    """
+    table = read_patch_table(request.patches)
+    rows = len(table.rows)
+    few = replace(table, rows=table.rows[:: max(1, rows // _TRIED)][:_TRIED])
+    names: list[str] = []
+    seen: set[str] = set()
+    seconds = 0.0
+    for one in _candidates(request, table, few):
+        started = time.perf_counter()
+        if not names:
+            reading = replace(request.reading, spacing_um=one.patches.spacing_um)
+            read_labelled_patches(few, reading, patch_px=request.patch_px)
+        features_of(one.patches, one.embed, request.embedding.batch_size)
+        seconds += (time.perf_counter() - started) * rows / len(few.rows)
+        names.append(one.name)
+        seen.update(one.seen or ())
+    return ProbeForecast(
+        patches=rows,
+        slides=len({row.slide_id for row in table.rows}),
+        labels=dict(sorted(Counter(row.label for row in table.rows).items())),
+        groups=len({row.group for row in table.rows}),
+        features=tuple(names),
+        seen=tuple(sorted(seen)),
+        seconds=seconds,
+        memory_bytes=3 * rows * request.patch_px**2,
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Candidate:
+    """Features that are to be judged: of an encoder, or of a baseline, which has seen nothing."""
+
+    name: str
+    width: int
+    patches: LabelledPatches
+    embed: Embed
+    seen: tuple[str, ...] | None = None
+
+
+def _candidates(
+    request: ProbeRequest, table: PatchTable, shown: PatchTable
+) -> Iterator[_Candidate]:
+    """Encoders, then baselines, each with the pixels of the patches that are shown to it."""
     patches: LabelledPatches | None = None
     shape = VitShape()
     plain = False
     for name in request.encoders:
         encoder = _load(name, request)
         seen = _seen(name, encoder, table, request)
-        patches = _pixels(patches, table, encoder.spec.spacing_um, name, request)
+        patches = _pixels(patches, shown, encoder.spec.spacing_um, name, request)
         if isinstance(encoder.network, VisionTransformer) and not plain:
             shape, plain = encoder.network.shape, True
-        yield _probed(name, encoder.spec.width, patches, encoder.embed, request, seen)
+        yield _Candidate(
+            name=name,
+            width=encoder.spec.width,
+            patches=patches,
+            embed=encoder.embed,
+            seen=seen,
+        )
     for baseline in request.baselines:
-        patches = _pixels(patches, table, None, baseline, request)
+        patches = _pixels(patches, shown, None, baseline, request)
+        width, embed = WIDTH, colour_histogram
         if baseline == "random":
             how = request.embedding
             fresh = random_encoder(
@@ -153,9 +245,8 @@ def probe(request: ProbeRequest) -> Iterator[Probed]:
                 encoder_input=how.encoder_input,
                 device=choose_device(how.device),
             )
-            yield _probed(baseline, shape.width, patches, fresh.embed, request)
-        else:
-            yield _probed(baseline, WIDTH, patches, colour_histogram, request)
+            width, embed = shape.width, fresh.embed
+        yield _Candidate(name=baseline, width=width, patches=patches, embed=embed)
 
 
 def gains(found: Sequence[Probed], *, draws: int, seed: int) -> list[Gain]:
@@ -249,24 +340,16 @@ def _pixels(
     return read
 
 
-def _probed(
-    name: str,
-    width: int,
-    patches: LabelledPatches,
-    embed: Embed,
-    request: ProbeRequest,
-    seen: tuple[str, ...] | None = None,
-) -> Probed:
-    features = features_of(patches, embed, request.embedding.batch_size)
+def _probed(one: _Candidate, features: npt.NDArray[np.float32], request: ProbeRequest) -> Probed:
     result = probe_features(
-        patches, features, request.probe, draws=request.draws, seed=request.seed
+        one.patches, features, request.probe, draws=request.draws, seed=request.seed
     )
     return Probed(
-        features=name,
-        width=width,
-        spacing_um=patches.spacing_um,
+        features=one.name,
+        width=one.width,
+        spacing_um=one.patches.spacing_um,
         settings=request.probe,
         result=result,
-        learned=seen is not None,
-        seen=seen or (),
+        learned=one.seen is not None,
+        seen=one.seen or (),
     )

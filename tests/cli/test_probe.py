@@ -139,3 +139,31 @@ def test_mistakes_are_one_line(table: Path, tmp_path: Path) -> None:
     ended = hvit_probe(tmp_path / "none.csv", "--baseline", "random")
     assert ended.exit_code == 1
     assert "Traceback" not in ended.output
+
+
+def test_a_dry_run_says_what_would_be_judged_and_writes_nothing(
+    table: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "probe.csv"
+    encoder = write_encoder(tmp_path / "enc", slides=("elsewhere",))
+    before = sorted(tmp_path.rglob("*"))
+    arguments = (
+        *(table, "--encoder", encoder, "--baseline", "colour-histogram", "random"),
+        *("--patch", SIDE, "--device", "cpu", "-o", out, "--dry-run"),
+    )
+    told = json.loads(hvit_probe(*arguments, "--json").stdout)
+    assert (told["patches"], told["slides"]) == (48, 4)
+    assert told["labels"] == {"blue": 24, "red": 24}
+    assert told["features"] == [str(encoder), "colour-histogram", "random"]
+    assert told["memory_bytes"] == 48 * SIDE * SIDE * 3
+    assert 0 < told["seconds"] < 100
+    assert "48 of 4 slides in 4 groups (blue: 24, red: 24)" in hvit_probe(*arguments).stdout
+    assert sorted(tmp_path.rglob("*")) == before
+    # What could not begin ends as it would.
+    seen = write_encoder(tmp_path / "seen", slides=("s1",))
+    ended = hvit_probe(table, "--encoder", seen, "--patch", SIDE, "--device", "cpu", "--dry-run")
+    assert ended.exit_code == 1
+    ended = hvit_probe(
+        *(table, "--encoder", seen, "--patch", SIDE, "--device", "cpu", "--dry-run"), "--allow-seen"
+    )
+    assert "leaks: 1 slides, allowed" in ended.stdout
