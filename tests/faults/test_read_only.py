@@ -22,7 +22,16 @@ import pytest
 from typer.testing import CliRunner, Result
 
 from hvit_cli.cli.app import app
+from hvit_cli.errors import StorageError
+from hvit_cli.settings import (
+    EmbeddingSettings,
+    HeatmapSettings,
+    ReadingSettings,
+    TissueSettings,
+)
+from hvit_cli.steps.choose import ModelRequest
 from hvit_cli.storage.plan import read_plan
+from hvit_cli.storage.work import WorkFolder
 
 _HERE = Path(__file__).parent
 _INPUTS = SimpleNamespace(**runpy.run_path(str(_HERE / "small_inputs.py")))
@@ -222,6 +231,32 @@ def test_what_only_reads_works_in_a_folder_that_may_only_be_read(
     (check,) = [check for check in json.loads(told.stdout) if check["name"] == "output folder"]
     assert check["state"] == "broken"
     assert "Permission denied" in check["found"]
+
+
+def test_a_slide_is_viewed_where_its_features_lie_and_refused_where_they_cannot_be_made(
+    inputs: Any, tmp_path: Path
+) -> None:
+    from hvit_cli.pipelines.view import view
+
+    work = tmp_path / "work"
+    assert hvit(ON_SLIDES["embed"](inputs, inputs.slides.parent / "one", work, work)).exit_code == 0
+
+    def viewed(name: str) -> None:
+        view(
+            inputs.slides / f"{name}.tiff",
+            work=WorkFolder(work),
+            settings=HeatmapSettings(),
+            request=ModelRequest(model=str(inputs.model)),
+            reading=ReadingSettings(),
+            tissue=TissueSettings(),
+            embedding=EmbeddingSettings(device="cpu"),
+            maps=("attention",),
+        ).close()
+
+    with read_only(work):
+        viewed("drawn0")
+        with pytest.raises(StorageError, match="cannot be written; found Permission denied"):
+            viewed("drawn1")
 
 
 def test_a_list_of_slides_that_another_user_wrote_is_used_again(
