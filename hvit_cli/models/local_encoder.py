@@ -15,7 +15,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from hvit_cli.errors import ModelError
+from torch import Tensor
+
+from hvit_cli.errors import CheckpointError, ModelError
 from hvit_cli.models.checkpoints import read_state_dict
 from hvit_cli.models.encoder_specs import EncoderSpec
 from hvit_cli.models.loading import drop_head, load_strictly
@@ -139,6 +141,7 @@ def load_vit_file(
         )
     else:
         shape, spec = read_description(description, where=path)
+        _require_as_large(state, shape, where=path)
     network = VisionTransformer(shape)
     load_strictly(network, state, where=path)
     return network, spec, notes
@@ -155,10 +158,26 @@ def load_vit_folder(folder: Path) -> tuple[VisionTransformer, EncoderSpec, tuple
     return load_vit_file(folder / WEIGHTS_FILE, description)
 
 
+def _require_as_large(state: Mapping[str, Tensor], shape: VitShape, *, where: Path) -> None:
+    """Refuses to build a network that its file cannot fill: a description may say any size."""
+    # Queries, keys, values and projection take 4 · width² a block, the two layers behind them more.
+    blocks = shape.depth * (4 + 2 * shape.mlp_ratio) * shape.width**2
+    least = blocks + (shape.grid_side**2 + 3 * shape.token_px**2) * shape.width
+    found = sum(weight.numel() for weight in state.values())
+    # A few entries too many or too few are told by their names, once the network is there.
+    if 2 * found < least:
+        raise CheckpointError(
+            "the weights are fewer than the description says",
+            where=where,
+            found=f"{found:,} numbers",
+            wanted=f"{least:,.0f} or more for its {shape}",
+        )
+
+
 def _read_json(file: Path) -> dict[str, Any]:
     try:
         description = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ModelError(
             "the encoder's description cannot be read", where=file, found=error
         ) from error

@@ -18,9 +18,13 @@ import pytest
 import pyvips
 import torch
 from PIL import Image
+from safetensors.torch import save_file
 
 from hvit_cli.demo.model import demo_model_folder
 from hvit_cli.errors import HvitError, ModelError, SettingsError
+from hvit_cli.models.encoder_specs import EncoderSpec
+from hvit_cli.models.local_encoder import describe_vit, load_vit_folder
+from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.settings import AggregatorSettings, TilingSettings
 from hvit_cli.settings.seal import SEAL
 from hvit_cli.storage.features import read_features
@@ -34,6 +38,7 @@ from hvit_cli.tissue.external import read_external_mask
 from hvit_cli.tissue.mask import read_mask
 
 Bounds: Any = runpy.run_path(str(Path(__file__).with_name("bounds.py")))["Bounds"]
+SPEC = EncoderSpec(name="small one", width=48, input_px=32, token_px=16)
 _ROWS, _WIDTH = 60_000, 1024  # 246 MB as float32
 
 
@@ -214,3 +219,32 @@ def test_regions_of_more_patches_than_memory_holds_are_refused() -> None:
             kind(region_px=65536, patch_px=32)
     with pytest.raises(SettingsError, match="at most 1024"):
         AggregatorSettings(position_region_px=2**40)
+
+
+@pytest.mark.parametrize(
+    "sizes",
+    [
+        {"width": 16_128, "heads": 3},
+        {"depth": 10**9},
+        {"grid_side": 10**6},
+        {"token_px": 10**5},
+        {"mlp_ratio": 1e9},
+    ],
+    ids=str,
+)
+def test_an_encoder_that_claims_more_weights_than_it_has_is_refused(
+    sizes: dict[str, int], tmp_path: Path
+) -> None:
+    shape = VitShape(width=48, depth=1, heads=3, token_px=16, grid_side=2)
+    save_file(VisionTransformer(shape).state_dict(), tmp_path / "encoder.safetensors")
+    said = {**describe_vit(shape, SPEC), **sizes}
+    (tmp_path / "encoder.json").write_text(json.dumps(said))
+    with Bounds(64).one(), pytest.raises(HvitError, match="fewer than the description") as caught:
+        load_vit_folder(tmp_path)
+    assert str(tmp_path / "encoder.safetensors") in str(caught.value)
+
+
+def test_a_description_of_an_encoder_that_is_nested_deeply_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "encoder.json").write_text('{"a":' + "[" * 10**6)
+    with Bounds(64).one(), pytest.raises(ModelError, match="description cannot be read"):
+        load_vit_folder(tmp_path)
