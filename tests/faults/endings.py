@@ -8,6 +8,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 TEMPORARY = ".hvit-tmp-"
@@ -18,12 +19,11 @@ _REMARK = re.compile(rb'"reason":"[^"]*",')
 
 def stats_of(folder: Path) -> Iterator[tuple[str, os.stat_result]]:
     """Every file below a folder that somebody may be writing to, by its name in the folder."""
-    for path in folder.rglob("*") if folder.exists() else ():
-        try:
-            if path.is_file():
+    # Files that are renamed, and folders that are removed, meanwhile are not there.
+    for place, _, names in os.walk(folder):
+        for path in (Path(place) / name for name in names):
+            with suppress(FileNotFoundError):
                 yield str(path.relative_to(folder)), path.stat()
-        except FileNotFoundError:
-            continue  # it was renamed meanwhile
 
 
 def files_of(folder: Path) -> set[str]:
