@@ -23,6 +23,7 @@ from hvit_cli.errors import ModelError
 from hvit_cli.models.device import choose_device, choose_precision
 from hvit_cli.models.encoder_specs import IMAGENET_MEAN, IMAGENET_STD, EncoderSpec, Triple
 from hvit_cli.models.fast_forms import fast_form, weights_state
+from hvit_cli.models.fast_vit import FastVit
 from hvit_cli.models.fixed_steps import PROCESSOR_STEP, FixedSteps
 from hvit_cli.models.local_encoder import (
     DESCRIPTION_FILE,
@@ -32,6 +33,7 @@ from hvit_cli.models.local_encoder import (
     load_vit_file,
     load_vit_folder,
 )
+from hvit_cli.models.packed_tokens import PACKED_STEP, packed_features
 from hvit_cli.models.vit import VisionTransformer
 from hvit_cli.settings import EmbeddingSettings, EncoderInput, Normalisation, Precision
 
@@ -105,6 +107,8 @@ class PatchEncoder(nn.Module):
         self.notes = notes
         self.batch_size = batch_size
         self._steps: FixedSteps | None = None
+        self._packed_steps: FixedSteps | None = None
+        self._form: FastVit | None = None
         self._state: object = None
         self.mean, self.std = (
             (spec.mean, spec.std) if normalisation is None else NORMALISATIONS[normalisation]
@@ -196,37 +200,89 @@ class PatchEncoder(nn.Module):
             return self._steps.size
         return PROCESSOR_STEP if self.device.type == "cpu" else self.batch_size
 
-    def _ready_steps(self) -> FixedSteps:
-        """The steps of `embed`, with the network's fast form of its weights as they are now."""
+    def _refresh(self) -> None:
+        """Makes the fast form and the steps of `embed` of the weights as they are now."""
         state = weights_state(self.network)
-        if self._steps is None or self._state != state:
-            form = fast_form(self.network, _DTYPES[self.precision])
+        if self._steps is not None and self._state == state:
+            return
+        form = fast_form(self.network, _DTYPES[self.precision])
+        packed_step = PACKED_STEP if self.device.type == "cpu" else self.batch_size
 
-            def compute(pixels: Tensor) -> Tensor:
-                if form is None:
-                    return self.forward(pixels)
-                return form(self.network_input(pixels)).float()
+        def compute(pixels: Tensor) -> Tensor:
+            if form is None:
+                return self.forward(pixels)
+            return form(self.network_input(pixels)).float()
 
-            self._steps, self._state = FixedSteps(compute, self.step, self.device), state
-        return self._steps
+        def compute_packed(pixels: Tensor, present: Tensor) -> Tensor:
+            assert form is not None  # `token_grid` refuses encoders without
+            return packed_features(form, self.network_input(pixels), present).float()
+
+        self._steps = FixedSteps(compute, self.step, self.device)
+        self._packed_steps = FixedSteps(compute_packed, packed_step, self.device)
+        self._form, self._state = form, state
+
+    def token_grid(self, patch_px: int) -> int:
+        """Tokens along one side of a patch of this side, for an encoder that can do without some.
+
+        Raises:
+            ModelError: It cannot: it is no plain Vision Transformer read from CLS, or it is given
+                patches in another size, so that its tokens are no squares of their pixels.
+        """
+        self._refresh()
+        if self._form is None:
+            raise ModelError(
+                "this patch encoder cannot leave out tokens without tissue",
+                where=self.spec.name,
+                wanted="a plain Vision Transformer read from its CLS token, not in float16",
+                hint="--mask-level region",
+            )
+        size, token_px = self.network_px(patch_px), self._form.token_px
+        if size != patch_px:
+            raise ModelError(
+                "tokens without tissue cannot be left out of patches that are resized",
+                where=self.spec.name,
+                found=f"patches of {patch_px} px, resized to {size}",
+                wanted=f"a --patch that is a multiple of {token_px} px, given as it is",
+                hint="--mask-level region",
+            )
+        return patch_px // token_px
 
     @torch.inference_mode()
-    def embed(self, patches: npt.NDArray[np.uint8]) -> npt.NDArray[np.float32]:
+    def embed(
+        self, patches: npt.NDArray[np.uint8], tokens: npt.NDArray[np.bool_] | None = None
+    ) -> npt.NDArray[np.float32]:
         """Embeds patches as the reader returns them.
 
         Args:
             patches: (n, h, h, 3) uint8 RGB, any number.
+            tokens: (n, N) which tokens of each patch are seen, row by row; None for all. Pixels
+                of the others change nothing.
 
         Returns:
             (n, D) float32; the same bits for a patch wherever it stands, beside whichever
             others.
 
         Raises:
-            ModelError: The result is not finite, or the patches do not fit the encoder.
+            ModelError: The result is not finite, the patches do not fit the encoder, or it
+                cannot do without tokens, see `token_grid`.
         """
         if not len(patches):
             return np.zeros((0, self.spec.width), np.float32)
-        embedded = self._ready_steps().run(patches)
+        self._refresh()
+        assert self._steps is not None
+        assert self._packed_steps is not None
+        if tokens is None:
+            embedded = self._steps.run(patches)
+        else:
+            wanted = (len(patches), self.token_grid(patches.shape[1]) ** 2)
+            if tokens.shape != wanted:
+                raise ModelError(
+                    "there is not one entry for each token of each patch",
+                    where=self.spec.name,
+                    found=f"shape {tokens.shape}",
+                    wanted=str(wanted),
+                )
+            embedded = self._packed_steps.run(patches, tokens)
         if embedded.shape[1:] != (self.spec.width,):
             raise ModelError(
                 "the encoder does not return one vector per patch",

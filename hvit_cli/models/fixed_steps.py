@@ -7,7 +7,8 @@ last one filled up, a patch's features do not depend on how many others came alo
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +18,9 @@ from torch import Tensor
 from hvit_cli.errors import ModelError
 
 Pixels = npt.NDArray[np.uint8]
+Arrays = Sequence[npt.NDArray[Any]]
+Step = tuple[list[Tensor], int]
+"""What is sent of some patches, and how many of them are not there to fill the step."""
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,7 +38,8 @@ class FixedSteps:
     and no patch.
 
     Args:
-        compute: (n, 3, h, h) uint8 on the device → (n, D) float32 there.
+        compute: (n, 3, h, h) uint8 on the device, and what else there is of those patches
+            → (n, D) float32 there.
         size: Patches per step.
         device: Where it computes.
 
@@ -42,15 +47,17 @@ class FixedSteps:
         size: Patches per step now.
     """
 
-    def __init__(
-        self, compute: Callable[[Tensor], Tensor], size: int, device: torch.device
-    ) -> None:
+    def __init__(self, compute: Callable[..., Tensor], size: int, device: torch.device) -> None:
         self.compute = compute
         self.device = device
         self.size = size
 
-    def run(self, patches: Pixels) -> Tensor:
+    def run(self, patches: Pixels, *beside: npt.NDArray[Any]) -> Tensor:
         """(n, h, h, 3) uint8, n ≥ 1 → (n, D) float32 on the processor.
+
+        Args:
+            patches: The patches.
+            beside: Arrays of n entries that go with them, (n, …).
 
         Raises:
             ModelError: Memory does not suffice for a single patch.
@@ -59,7 +66,7 @@ class FixedSteps:
         finished = 0
         while finished < len(patches):
             try:
-                for part in self._steps(patches[finished:]):
+                for part in self._steps([array[finished:] for array in (patches, *beside)]):
                     done.append(part)
                     finished += len(part)
             except (RuntimeError, MemoryError) as error:
@@ -81,10 +88,10 @@ class FixedSteps:
             _LOG.warning("memory ran out: going on with %d patches a step", self.size)
         return torch.cat(done).cpu()
 
-    def _steps(self, patches: Pixels) -> Iterator[Tensor]:
+    def _steps(self, arrays: Arrays) -> Iterator[Tensor]:
         sent = _sent_ahead if self.device.type == "cuda" else _sent
-        for pixels, count in sent(patches, self.size, self.device):
-            yield self.compute(pixels.permute(0, 3, 1, 2))[:count]
+        for (pixels, *beside), count in sent(arrays, self.size, self.device):
+            yield self.compute(pixels.permute(0, 3, 1, 2), *beside)[:count]
 
 
 def is_out_of_memory(error: Exception) -> bool:
@@ -94,34 +101,38 @@ def is_out_of_memory(error: Exception) -> bool:
     return any(sign in str(error).lower() for sign in _NO_MEMORY)
 
 
-def _filled(patches: Pixels, size: int) -> Iterator[tuple[Tensor, int]]:
+def _filled(arrays: Arrays, size: int) -> Iterator[Step]:
     """Steps of one size, and how many of each are patches: the last is filled with zeros."""
-    for start in range(0, len(patches), size):
-        step = patches[start : start + size]
-        count = len(step)
+    for start in range(0, len(arrays[0]), size):
+        parts = [array[start : start + size] for array in arrays]
+        count = len(parts[0])
         if count < size:
-            step = np.concatenate([step, np.zeros((size - count, *step.shape[1:]), step.dtype)])
-        yield torch.from_numpy(np.ascontiguousarray(step)), count
+            parts = [
+                np.concatenate([part, np.zeros((size - count, *part.shape[1:]), part.dtype)])
+                for part in parts
+            ]
+        yield [torch.from_numpy(np.ascontiguousarray(part)) for part in parts], count
 
 
-def _sent(patches: Pixels, size: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
-    for step, count in _filled(patches, size):
-        yield step.to(device), count
+def _sent(arrays: Arrays, size: int, device: torch.device) -> Iterator[Step]:
+    for step, count in _filled(arrays, size):
+        yield [part.to(device) for part in step], count
 
 
-def _sent_ahead(patches: Pixels, size: int, device: torch.device) -> Iterator[tuple[Tensor, int]]:
+def _sent_ahead(arrays: Arrays, size: int, device: torch.device) -> Iterator[Step]:
     """Steps on a GPU: each is copied while the one before is computed."""
     copying = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
     computing = torch.cuda.current_stream(device)
-    ahead: tuple[Tensor, int] | None = None
-    for step, count in _filled(patches, size):
+    ahead: Step | None = None
+    for step, count in _filled(arrays, size):
         with torch.cuda.stream(copying):
-            moved = step.pin_memory().to(device, non_blocking=True)
+            moved = [part.pin_memory().to(device, non_blocking=True) for part in step]
         copied = copying.record_event()
         if ahead is not None:
             yield ahead
         computing.wait_event(copied)
-        moved.record_stream(computing)
+        for part in moved:
+            part.record_stream(computing)
         ahead = moved, count
     if ahead is not None:
         yield ahead
