@@ -16,7 +16,7 @@ from torch import Tensor, nn
 
 from hvit_cli.benchmarks.fresh_model import write_fresh_model
 from hvit_cli.demo.slide import draw_demo_slide
-from hvit_cli.errors import TissueError
+from hvit_cli.errors import ModelError, TissueError
 from hvit_cli.models.encoders import PatchEncoder
 from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TissueSettings
 from hvit_cli.slides.entry import SlideEntry
@@ -142,13 +142,20 @@ def prepared(
     Raises:
         SlideError: The slide cannot be read.
         TissueError: It shows no tissue to measure on.
-        ModelError: Model or encoder cannot be loaded.
+        ModelError: Model or encoder cannot be loaded, or the model masks tokens.
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="hvit-bench-")))
         work = WorkFolder(folder / "work")
         name = model or str(write_fresh_model(folder / "model", embedding))
         chosen = choose_model(ModelRequest(model=name, attention="masked"), work, slides=1)
+        if chosen.folder.mask_level != "region":
+            raise ModelError(
+                "models that mask tokens are not measured",
+                where=chosen.folder.name,
+                found=f"mask level {chosen.folder.mask_level}",
+                hint="another --model; tests/benchmarks/token_masking.py measures tokens",
+            )
         reading = reading_of(chosen, reading)
         path = slide or draw_demo_slide(folder / "drawn.tiff").path
         entry = SlideEntry(slide_id=slide_id_of(path), path=path)

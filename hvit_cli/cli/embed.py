@@ -23,6 +23,7 @@ def embed(
     encoder: options.Encoder = None,
     model: options.Model = None,
     masked: options.Masked = None,
+    mask_level: options.MaskLevelKind = None,
     work: options.OutOrWork = options.WORK_DEFAULT,
     exclude: options.Exclude = None,
     folds: Annotated[
@@ -47,6 +48,7 @@ def embed(
     tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
     missing_mask: options.Missing = TissueSettings.missing_mask,
     tissue_geojson: options.TissueGeojson = None,
+    segment_spacing_um: options.SegmentSpacing = TissueSettings.segment_spacing_um,
     normalisation: options.EncoderNormalisation = None,
     encoder_input: options.EncoderInputKind = EmbeddingSettings.encoder_input,
     device: options.Device = EmbeddingSettings.device,
@@ -86,6 +88,7 @@ def embed(
         tissue_values=options.tissue_values(tissue_value),
         missing_mask=missing_mask,
         tissue_geojson=tissue_geojson,
+        segment_spacing_um=segment_spacing_um,
     )
     tiling = TilingSettings(
         region_px=region_px,
@@ -105,7 +108,7 @@ def embed(
             reading=reading,
             tissue=tissue,
             tiling=tiling,
-            request=None if model is None else ModelRequest(model=model),
+            request=None if model is None else ModelRequest(model=model, mask_level=mask_level),
             exclude=exclude,
         )
         say_forecast(told, as_json)
@@ -122,6 +125,7 @@ def embed(
             embedding=EmbeddingSettings(
                 encoder=encoder,
                 attention=options.attention_of(masked) or EmbeddingSettings.attention,
+                mask_level=mask_level,
                 normalisation=normalisation,
                 encoder_input=encoder_input,
                 device=device,

@@ -41,6 +41,7 @@ def heatmap(
         ),
     ] = None,
     masked: options.Masked = None,
+    mask_level: options.MaskLevelKind = None,
     side_by_side: Annotated[
         bool, typer.Option("--side-by-side", help="Tissue mask, plain and masked map together.")
     ] = False,
@@ -200,6 +201,7 @@ def heatmap(
     tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
     missing_mask: options.Missing = TissueSettings.missing_mask,
     tissue_geojson: options.TissueGeojson = None,
+    segment_spacing_um: options.SegmentSpacing = TissueSettings.segment_spacing_um,
     encoder: options.Encoder = None,
     device: options.Device = EmbeddingSettings.device,
     precision: options.PrecisionKind = EmbeddingSettings.precision,
@@ -260,10 +262,12 @@ def heatmap(
         tissue_values=options.tissue_values(tissue_value),
         missing_mask=missing_mask,
         tissue_geojson=tissue_geojson,
+        segment_spacing_um=segment_spacing_um,
     )
     request = ModelRequest(
         model=model,
         attention=options.attention_of(masked),
+        mask_level=mask_level,
         region_px=region_px,
         patch_px=patch_px,
         spacing_um=spacing_um,

@@ -18,6 +18,7 @@ from hvit_cli.settings import (
     EncoderInput,
     Engine,
     Grid,
+    MaskLevel,
     MissingMask,
     Normalisation,
     Precision,
@@ -129,6 +130,9 @@ Missing = Annotated[
 TissueGeojson = Annotated[
     Path | None, _option(TissueSettings, "tissue_geojson", "--tissue-geojson", panel=_TISSUE)
 ]
+SegmentSpacing = Annotated[
+    float, _option(TissueSettings, "segment_spacing_um", "--segment-spacing", panel=_TISSUE)
+]
 
 RegionPx = Annotated[int, _option(TilingSettings, "region_px", "--region", panel=_REGIONS)]
 PatchPx = Annotated[int, _option(TilingSettings, "patch_px", "--patch", panel=_REGIONS)]
@@ -162,6 +166,9 @@ Masked = Annotated[
         show_default=False,
         rich_help_panel=_MODEL,
     ),
+]
+MaskLevelKind = Annotated[
+    MaskLevel | None, _option(EmbeddingSettings, "mask_level", "--mask-level", panel=_MODEL)
 ]
 Model = Annotated[
     str | None,

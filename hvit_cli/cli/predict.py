@@ -21,6 +21,7 @@ from hvit_cli.settings import (
 def predict(
     slides: options.SlidesOrFeatures,
     masked: options.Masked = None,
+    mask_level: options.MaskLevelKind = None,
     model: options.Model = None,
     work: options.Work = options.WORK_DEFAULT,
     out: Annotated[
@@ -49,6 +50,7 @@ def predict(
     tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
     missing_mask: options.Missing = TissueSettings.missing_mask,
     tissue_geojson: options.TissueGeojson = None,
+    segment_spacing_um: options.SegmentSpacing = TissueSettings.segment_spacing_um,
     encoder: options.Encoder = None,
     device: options.Device = EmbeddingSettings.device,
     precision: options.PrecisionKind = EmbeddingSettings.precision,
@@ -97,10 +99,12 @@ def predict(
         tissue_values=options.tissue_values(tissue_value),
         missing_mask=missing_mask,
         tissue_geojson=tissue_geojson,
+        segment_spacing_um=segment_spacing_um,
     )
     request = ModelRequest(
         model=model,
         attention=options.attention_of(masked),
+        mask_level=mask_level,
         region_px=region_px,
         patch_px=patch_px,
         spacing_um=spacing_um,

@@ -229,6 +229,7 @@ def pretrain(
     tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
     missing_mask: options.Missing = TissueSettings.missing_mask,
     tissue_geojson: options.TissueGeojson = None,
+    segment_spacing_um: options.SegmentSpacing = TissueSettings.segment_spacing_um,
     threads: Annotated[
         int | None,
         typer.Option(
@@ -279,6 +280,7 @@ def pretrain(
                     tissue_values=options.tissue_values(tissue_value),
                     missing_mask=missing_mask,
                     tissue_geojson=tissue_geojson,
+                    segment_spacing_um=segment_spacing_um,
                 ),
                 tiling=TilingSettings(
                     region_px=region_px,

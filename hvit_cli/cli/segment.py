@@ -17,6 +17,7 @@ def segment(
     tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
     missing_mask: options.Missing = TissueSettings.missing_mask,
     tissue_geojson: options.TissueGeojson = None,
+    segment_spacing_um: options.SegmentSpacing = TissueSettings.segment_spacing_um,
     jobs: options.Jobs = RunSettings.jobs,
     timeout: options.Timeout = RunSettings.timeout,
     memory_limit: options.MemoryLimit = RunSettings.memory_limit,
@@ -47,6 +48,7 @@ def segment(
         tissue_values=options.tissue_values(tissue_value),
         missing_mask=missing_mask,
         tissue_geojson=tissue_geojson,
+        segment_spacing_um=segment_spacing_um,
     )
     if dry_run:
         from hvit_cli.cli.forecasts import say_forecast

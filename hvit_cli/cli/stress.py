@@ -63,6 +63,7 @@ def stress(
     tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
     missing_mask: options.Missing = TissueSettings.missing_mask,
     tissue_geojson: options.TissueGeojson = None,
+    segment_spacing_um: options.SegmentSpacing = TissueSettings.segment_spacing_um,
     device: options.Device = EmbeddingSettings.device,
     precision: options.PrecisionKind = EmbeddingSettings.precision,
     batch_size: options.BatchSize = EmbeddingSettings.batch_size,
@@ -103,6 +104,7 @@ def stress(
         tissue_values=options.tissue_values(tissue_value),
         missing_mask=missing_mask,
         tissue_geojson=tissue_geojson,
+        segment_spacing_um=segment_spacing_um,
     )
     if dry_run:
         from hvit_cli.cli.forecasts import say_forecast

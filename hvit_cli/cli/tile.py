@@ -24,6 +24,7 @@ def tile(
     tissue_value: options.TissueValue = options.TISSUE_VALUE_DEFAULT,
     missing_mask: options.Missing = TissueSettings.missing_mask,
     tissue_geojson: options.TissueGeojson = None,
+    segment_spacing_um: options.SegmentSpacing = TissueSettings.segment_spacing_um,
     jobs: options.Jobs = RunSettings.jobs,
     timeout: options.Timeout = RunSettings.timeout,
     memory_limit: options.MemoryLimit = RunSettings.memory_limit,
@@ -57,6 +58,7 @@ def tile(
         tissue_values=options.tissue_values(tissue_value),
         missing_mask=missing_mask,
         tissue_geojson=tissue_geojson,
+        segment_spacing_um=segment_spacing_um,
     )
     tiling = TilingSettings(
         region_px=region_px,

@@ -24,7 +24,13 @@ from hvit_cli.settings import (
     as_recipe,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
-from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import (
+    ChosenModel,
+    ModelRequest,
+    choose_model,
+    reading_of,
+    require_level_fits,
+)
 from hvit_cli.steps.encoder import model_embedder, named_embedder
 from hvit_cli.steps.parts import slides_of_part
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
@@ -90,9 +96,11 @@ class EmbedJob(SlideJob[Prepared]):
         if self.overwrite:
             return None
         encoder: object = self.embedding.encoder
+        level = self.embedding.mask_level or "region"
         if self.model is not None:
             identity = self.model.folder.encoder
             encoder = [identity.weights_hash, identity.normalisation, identity.encoder_input]
+            level = self.model.folder.mask_level
         elif encoder is not None and Path(str(encoder)).exists():
             encoder = file_states(weight_files(Path(str(encoder))))
         device = choose_device(self.embedding.device)
@@ -106,6 +114,7 @@ class EmbedJob(SlideJob[Prepared]):
             "normalisation": self.embedding.normalisation,
             "input": self.embedding.encoder_input,
             "precision": choose_precision(self.embedding.precision, device),
+            **({} if level == "region" else {"mask_level": level}),
         }
 
     def made(self, entry: SlideEntry, product: Prepared) -> tuple[Path, ...]:
@@ -166,11 +175,18 @@ def embed(
     chosen: ChosenModel | None = None
     if model is not None:
         chosen = choose_model(
-            ModelRequest(model=model, attention=embedding.attention, encoder=embedding.encoder),
+            ModelRequest(
+                model=model,
+                attention=embedding.attention,
+                encoder=embedding.encoder,
+                mask_level=embedding.mask_level,
+            ),
             work,
             slides=len(entries),
         )
         reading, tiling = reading_of(chosen, reading), chosen.folder.tiling
+    else:
+        require_level_fits(embedding.mask_level or "region", embedding.attention)
     record_exclusion(work.path, STAGE, exclude)
     job = EmbedJob(
         work=work,

@@ -17,7 +17,7 @@ from hvit_cli.settings.heatmap import (
     Scale,
     Unit,
 )
-from hvit_cli.settings.kinds import Attention, Precision
+from hvit_cli.settings.kinds import Attention, MaskLevel, Precision
 from hvit_cli.settings.measures import (
     LABEL_PRESETS,
     MEASURED_MAPS,
@@ -71,6 +71,7 @@ __all__ = [
     "Level",
     "MapKind",
     "MapLevel",
+    "MaskLevel",
     "MeasureSettings",
     "MissingMask",
     "Normalisation",

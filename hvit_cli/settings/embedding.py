@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from hvit_cli.settings.checks import require
-from hvit_cli.settings.kinds import Attention, Precision
+from hvit_cli.settings.kinds import Attention, MaskLevel, Precision
 
 Normalisation = Literal["imagenet", "half", "none"]
 EncoderInput = Literal["auto", "native", "resize"]
@@ -21,6 +21,9 @@ class EmbeddingSettings:
 
     attention: Attention = "masked"
     """Embed only patches with tissue (masked) or every patch (plain)."""
+
+    mask_level: MaskLevel | None = None
+    """Mask patches (region), tokens of the patch encoder (patch), or both."""
 
     normalisation: Normalisation | None = None
     """Mean and standard deviation of the input; nothing takes the encoder's own."""

@@ -181,7 +181,15 @@ def join_slides(case_id: str, slides: Sequence[SlideFeatures]) -> SlideFeatures:
         ModelError: The slides were embedded differently.
     """
     first = slides[0]
-    fields = ("encoder_hash", "normalisation", "patches", "patches_per_region", "background_below")
+    fields = (
+        "encoder_hash",
+        "normalisation",
+        "mask_level",
+        "token_px",
+        "patches",
+        "patches_per_region",
+        "background_below",
+    )
     differing = [name for name in fields if len({getattr(slide, name) for slide in slides}) > 1]
     if differing:
         raise ModelError(
@@ -189,6 +197,7 @@ def join_slides(case_id: str, slides: Sequence[SlideFeatures]) -> SlideFeatures:
             where=case_id,
             found=", ".join(differing),
         )
+    bits = [slide.token_bits for slide in slides if slide.token_bits is not None]
     offsets = np.cumsum([0, *(slide.n_regions for slide in slides)])[:-1]
     return replace(
         first,
@@ -202,6 +211,7 @@ def join_slides(case_id: str, slides: Sequence[SlideFeatures]) -> SlideFeatures:
         tissue_fraction=np.concatenate([slide.tissue_fraction for slide in slides]),
         region_xy_level0=np.concatenate([slide.region_xy_level0 for slide in slides]),
         region_tissue_fraction=np.concatenate([slide.region_tissue_fraction for slide in slides]),
+        token_bits=np.concatenate(bits) if bits else None,
         tissue_mm2=sum(slide.tissue_mm2 for slide in slides),
         tissue_dropped_mm2=sum(slide.tissue_dropped_mm2 for slide in slides),
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from hvit_cli.demo.model import demo_model_folder
 from hvit_cli.errors import ModelError, UsageError
-from hvit_cli.settings import Attention, ReadingSettings
+from hvit_cli.settings import Attention, MaskLevel, ReadingSettings
 from hvit_cli.storage.models import MODEL_FILE, ModelFolder, ModelMember, read_model
 from hvit_cli.storage.work import WorkFolder
 
@@ -29,6 +29,7 @@ class ModelRequest:
         spacing_um: Must be the model's.
         spacing_tolerance: Must be the model's.
         encoder: Must be the model's.
+        mask_level: Must be the model's.
     """
 
     model: str | None = None
@@ -38,6 +39,7 @@ class ModelRequest:
     spacing_um: float | None = None
     spacing_tolerance: float | None = None
     encoder: str | None = None
+    mask_level: MaskLevel | None = None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +80,7 @@ def choose_model(request: ModelRequest, work: WorkFolder, *, slides: int) -> Cho
     description = read_model(folder)
     _require_agreement(request, description)
     runs = request.attention or description.attentions[0]
+    require_level_fits(description.mask_level, runs)
     members = description.members_for(runs)
     notes = [description.note] if description.note else []
     if not members:
@@ -98,6 +101,7 @@ def _require_agreement(request: ModelRequest, model: ModelFolder) -> None:
         "--patch": (request.patch_px, model.tiling.patch_px),
         "--spacing": (request.spacing_um, model.reading.spacing_um),
         "--spacing-tolerance": (request.spacing_tolerance, model.reading.spacing_tolerance),
+        "--mask-level": (request.mask_level, model.mask_level),
         "--encoder": (request.encoder, model.encoder.source or model.encoder.name),
     }
     for option, (asked, known) in asked_known.items():
@@ -109,6 +113,22 @@ def _require_agreement(request: ModelRequest, model: ModelFolder) -> None:
                 wanted=known,
                 hint=f"leaving out {option}, or another --model",
             )
+
+
+def require_level_fits(level: MaskLevel, attention: Attention) -> None:
+    """Refuses kinds of attention in the region Transformer that contradict what is masked.
+
+    Raises:
+        UsageError: They do.
+    """
+    wanted: dict[MaskLevel, Attention] = {"both": "masked", "patch": "plain"}
+    if level in wanted and attention != wanted[level]:
+        raise UsageError(
+            f"--mask-level {level} and --{attention} contradict each other: "
+            f"its region Transformer runs with {wanted[level]} attention",
+            where="--mask-level",
+            hint=f"--{wanted[level]}",
+        )
 
 
 def _find(model: str | None, work: WorkFolder, slides: int) -> Path:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 from collections.abc import Generator, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
@@ -13,10 +14,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from hvit_cli.errors import DamagedFileError
+from hvit_cli.errors import DamagedFileError, TissueError
 from hvit_cli.models.encoders import PatchEncoder
 from hvit_cli.models.local_encoder import DESCRIPTION_FILE, PRETRAINING_SLIDES
-from hvit_cli.settings import Attention
+from hvit_cli.settings import Attention, MaskLevel
 from hvit_cli.settings.seal import sealed
 from hvit_cli.slides.ahead import read_ahead
 from hvit_cli.slides.geometry import ReadingPlan
@@ -30,6 +31,8 @@ from hvit_cli.storage.features import SlideFeatures, read_features, write_featur
 from hvit_cli.storage.recipe import Recipe, recipe8, recipe_of, require_same_recipe
 from hvit_cli.storage.tiles import TileFile
 from hvit_cli.storage.work import WorkFolder
+from hvit_cli.tissue.mask import TissueMask
+from hvit_cli.tissue.tokens import tokens_with_tissue
 
 # Raised when the same settings begin to give other features.
 METHOD = 2
@@ -40,6 +43,7 @@ _MOST_READERS = 8
 
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float16]
+Bits = npt.NDArray[np.bool_]
 
 _LOG = logging.getLogger(__name__)
 
@@ -52,11 +56,13 @@ class Embedder:
         encoder: The encoder, on the device where it runs.
         attention: Embed patches with tissue only (masked) or all (plain).
         batch_size: Patches per step.
+        mask_level: Whether tokens without tissue are masked as well (patch, both).
     """
 
     encoder: PatchEncoder
     attention: Attention
     batch_size: int
+    mask_level: MaskLevel = "region"
     stream: PatchStream = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,6 +82,8 @@ class Embedder:
         requests too.
         """
         encoder = self.encoder
+        # Named only where tokens are masked, so that other recipes stay what they were.
+        level = {} if self.mask_level == "region" else {"mask_level": self.mask_level}
         return recipe_of(
             settings={
                 **tiles.recipe["settings"],
@@ -86,6 +94,7 @@ class Embedder:
                     "input": encoder.input_recipe(),
                     "normalisation": encoder.normalisation_text,
                     "precision": encoder.precision,
+                    **level,
                 },
             },
             inputs=tiles.recipe["inputs"],
@@ -98,18 +107,41 @@ class Embedder:
             return fraction > tiles.background_below
         return np.ones(fraction.shape, bool)
 
-    def features(self, patches: Iterable[Pixels]) -> Generator[Rows, None, None]:
+    def tokens(self, tiles: TileFile, mask: TissueMask | None) -> Bits | None:
+        """(P, N) which tokens of the wanted patches hold tissue; None where none are masked.
+
+        Args:
+            tiles: The slide's regions.
+            mask: The tissue they were laid on; needed where tokens are masked.
+
+        Raises:
+            ModelError: The encoder cannot do without tokens.
+            TissueError: There is no mask, or it is too coarse.
+        """
+        if self.mask_level == "region":
+            return None
+        if mask is None:
+            raise TissueError("tokens are masked by a tissue mask, and none is at hand")
+        regions = tiles.regions
+        side = self.encoder.token_grid(regions.patch_px)
+        origin = regions.patch_origin_level0[self.wanted(tiles)]
+        return tokens_with_tissue(mask, origin, regions.patch_level0, side, where=tiles.slide_id)
+
+    def features(
+        self, patches: Iterable[Pixels], tokens: Bits | None = None
+    ) -> Generator[Rows, None, None]:
         """Embeds patches of a slide, in batches that it shares with other slides.
 
         Features are rounded to float16 there, so that a score from memory equals one from a file.
 
         Args:
             patches: Some patches at a time, (n, patch, patch, 3).
+            tokens: (P, N) which tokens of all of them are seen; None for all.
 
         Yields:
             (n, D) features in the same order, grouped in another way.
         """
-        return self.stream.features(patches)
+        return self.stream.features(patches, tokens)
 
 
 def make_features(
@@ -119,6 +151,7 @@ def make_features(
     work: WorkFolder,
     *,
     overwrite: bool,
+    mask: TissueMask | None = None,
     watch: Watch = unwatched,
 ) -> tuple[SlideFeatures, str]:
     """Embeds one slide's patches, or reads the file that already holds them.
@@ -131,6 +164,7 @@ def make_features(
         embedder: Embeds them.
         work: Where features lie.
         overwrite: Make them again that exist with another recipe.
+        mask: The tissue that the regions were laid on; needed where tokens are masked.
         watch: Told how far the slide is.
 
     Returns:
@@ -139,6 +173,7 @@ def make_features(
     Raises:
         RecipeError: The file exists with another recipe and `overwrite` is false.
         PixelError: A patch cannot be decoded.
+        TissueError: Tokens are to be masked, and the mask is too coarse.
     """
     recipe, path = embedder.recipe(tiles), features_path(tiles, embedder, work)
     saved = SavedRows(path, recipe, embedder.wanted(tiles), embedder.encoder)
@@ -154,7 +189,7 @@ def make_features(
                 saved.remove()
                 return found, "reused"
             remark = made_again(work, path, "the file held only patches with tissue")
-    features = embed_slide(slide, tiles, embedder, recipe, saved=saved, watch=watch)
+    features = embed_slide(slide, tiles, embedder, recipe, mask=mask, saved=saved, watch=watch)
     _record_pretraining(path.parent, embedder.encoder)
     write_features(path, features)
     saved.remove()
@@ -182,6 +217,7 @@ def embed_slide(
     embedder: Embedder,
     recipe: Recipe,
     *,
+    mask: TissueMask | None = None,
     saved: SavedRows | None = None,
     watch: Watch = unwatched,
 ) -> SlideFeatures:
@@ -194,11 +230,13 @@ def embed_slide(
         tiles: Its regions.
         embedder: Embeds them.
         recipe: What decides the features.
+        mask: The tissue that the regions were laid on; needed where tokens are masked.
         saved: What was embedded before, and is kept for a run after this one.
         watch: Told how far the slide is.
     """
     regions = tiles.regions
     wanted = embedder.wanted(tiles)
+    tokens = embedder.tokens(tiles, mask)
     region_index, patch_index = np.nonzero(wanted)
     encoder, total = embedder.encoder, len(patch_index)
     embedded = [np.zeros((0, encoder.spec.width), np.float16)]
@@ -209,7 +247,10 @@ def embed_slide(
         _LOG.info("%s: goes on after %d of %d patches", slide.slide_id, done, total)
     left = wanted.copy()
     left[region_index[:done], patch_index[:done]] = False
-    parts = embedder.features(read_regions(slide, tiles, left, threads=embedder.readers))
+    parts = embedder.features(
+        read_regions(slide, tiles, left, threads=embedder.readers),
+        None if tokens is None else tokens[done:],
+    )
     watch(slide.slide_id, done, total)
     # Closed also where `watch` ends the run: others share the stream, and wait for what is in it.
     with closing(parts):
@@ -243,6 +284,9 @@ def embed_slide(
         tissue_mm2=tiles.tissue_mm2,
         tissue_dropped_mm2=tiles.tissue_dropped_mm2,
         recipe=recipe,
+        mask_level=embedder.mask_level,
+        token_px=None if tokens is None else regions.patch_px // math.isqrt(tokens.shape[1]),
+        token_bits=None if tokens is None else np.packbits(tokens, axis=1),
     )
 
 

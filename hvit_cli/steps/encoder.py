@@ -7,7 +7,7 @@ import logging
 
 from hvit_cli.errors import ModelError, UsageError
 from hvit_cli.models.encoders import NORMALISATIONS, PatchEncoder, load_encoder
-from hvit_cli.settings import Attention, EmbeddingSettings, Normalisation
+from hvit_cli.settings import Attention, EmbeddingSettings, MaskLevel, Normalisation
 from hvit_cli.steps.choose import ChosenModel
 from hvit_cli.steps.embed import Embedder
 
@@ -35,7 +35,7 @@ def named_embedder(embedding: EmbeddingSettings) -> Embedder:
         precision=embedding.precision,
         batch_size=embedding.batch_size,
     )
-    return _embedder(encoder, embedding.attention, embedding)
+    return _embedder(encoder, embedding.attention, embedding.mask_level or "region", embedding)
 
 
 def model_embedder(model: ChosenModel, embedding: EmbeddingSettings) -> Embedder:
@@ -76,11 +76,11 @@ def model_embedder(model: ChosenModel, embedding: EmbeddingSettings) -> Embedder
             found=encoder.normalisation_text,
             wanted=identity.normalisation,
         )
-    return _embedder(encoder, model.attention, embedding)
+    return _embedder(encoder, model.attention, model.folder.mask_level, embedding)
 
 
 def _embedder(
-    encoder: PatchEncoder, attention: Attention, embedding: EmbeddingSettings
+    encoder: PatchEncoder, attention: Attention, level: MaskLevel, embedding: EmbeddingSettings
 ) -> Embedder:
     for remark in encoder.notes:
         _LOG.info("%s: %s", encoder.spec.name, remark)
@@ -91,7 +91,7 @@ def _embedder(
         encoder.precision,
         encoder.step,
     )
-    return Embedder(encoder, attention, embedding.batch_size)
+    return Embedder(encoder, attention, embedding.batch_size, level)
 
 
 def _named_normalisation(text: str) -> Normalisation | None:

@@ -49,6 +49,13 @@ def explain_slide(
         ModelError: The features do not fit the model, or the map cannot be had of it.
     """
     grader.require_fit(features)
+    if needs_pixels(settings) and features.mask_level != "region":
+        raise ModelError(
+            "the patch encoder's own attention is not shown of models that mask its tokens",
+            where=grader.model.folder.name,
+            found=f"mask level {features.mask_level}",
+            hint="--level region, slide or region×slide",
+        )
     model = LoadedModel(
         aggregators=grader.aggregators,
         attention=grader.model.attention,

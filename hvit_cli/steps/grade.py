@@ -119,6 +119,7 @@ class Grader:
         found_wanted = {
             "encoder weights": (features.encoder_hash, model.encoder.weights_hash),
             "normalisation": (features.normalisation, model.encoder.normalisation),
+            "mask level": (features.mask_level, model.mask_level),
             "region": (features.region_px, model.tiling.region_px),
             "patch": (features.patch_px, model.tiling.patch_px),
             "spacing": (features.spacing_um_target, model.reading.spacing_um),

@@ -19,6 +19,7 @@ from hvit_cli.steps.measure import MeasuredSlide
 from hvit_cli.steps.prepare import SlidePreparer
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.tiles import read_tiles
+from hvit_cli.tissue.mask import read_mask
 
 _STAIN_STREAM = 304
 _HALF_A_PATCH = (0.5, 0.5)
@@ -65,9 +66,10 @@ class PixelMeasurer:
 
     def _restained(self, entry: SlideEntry) -> SlideFeatures:
         tiles = read_tiles(self.preparer.work.tiles(entry.slide_id))
+        mask, _ = read_mask(self.preparer.work.mask(entry.slide_id))
         alter = another_stain(
             np.random.default_rng([self.settings.seed, _STAIN_STREAM, drawn_for(entry.slide_id)])
         )
         embedder = self.preparer.embedder
         with altered(entry, self.preparer.reading, alter) as slide:
-            return embed_slide(slide, tiles, embedder, embedder.recipe(tiles))
+            return embed_slide(slide, tiles, embedder, embedder.recipe(tiles), mask=mask)

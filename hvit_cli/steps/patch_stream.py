@@ -22,7 +22,9 @@ import numpy.typing as npt
 
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float16]
-Embed = Callable[[Pixels], npt.NDArray[np.float32]]
+Bits = npt.NDArray[np.bool_]
+Embed = Callable[..., npt.NDArray[np.float32]]
+"""Pixels, and tokens that are seen where some are not, to features."""
 
 _MOST_WAITING_BYTES = 128 * 2**20
 """Pixels of a slide that may wait for the encoder; beyond, its reading pauses."""
@@ -36,6 +38,8 @@ class _Line:
     """The patches of one slide.
 
     Attributes:
+        tokens: (P, N) which tokens of all patches of the slide are seen; None for all.
+        taken: Patches that went into the encoder.
         waiting: Pixels that wait for the encoder.
         running: Patches that are in it.
         rows: Features that came out of it and were not fetched.
@@ -43,6 +47,8 @@ class _Line:
         error: Why its patches cannot be embedded.
     """
 
+    tokens: Bits | None = None
+    taken: int = 0
     waiting: deque[Pixels] = field(default_factory=deque)
     running: int = 0
     rows: list[Rows] = field(default_factory=list)
@@ -59,8 +65,8 @@ class _Line:
         held = sum(pixels.nbytes for pixels in self.waiting)
         return held <= _MOST_WAITING_BYTES or self.count < 2 * batch_size
 
-    def take(self, most: int) -> list[Pixels]:
-        """Takes patches from the front."""
+    def take(self, most: int) -> _Part | None:
+        """Takes patches from the front; None where none wait."""
         taken = []
         while most and self.waiting:
             pixels = self.waiting.popleft()
@@ -69,14 +75,30 @@ class _Line:
                 pixels = pixels[:most]
             taken.append(pixels)
             most -= len(pixels)
-        return taken
+        if not taken:
+            return None
+        first, self.taken = self.taken, self.taken + sum(map(len, taken))
+        tokens = None if self.tokens is None else self.tokens[first : self.taken]
+        return _Part(np.concatenate(taken), tokens)
+
+
+@dataclass(frozen=True)
+class _Part:
+    """Patches of one slide in a batch, and which of their tokens are seen; None for all."""
+
+    pixels: Pixels
+    tokens: Bits | None
+
+    def __len__(self) -> int:
+        return len(self.pixels)
 
 
 class PatchStream:
     """An encoder that several slides share.
 
     Args:
-        embed: (n, patch, patch, 3) pixels to (n, D) features; called by one thread at a time.
+        embed: (n, patch, patch, 3) pixels to (n, D) features; called by one thread at a time,
+            with (n, N) tokens beside them where slides name those that are seen.
         batch_size: Patches per call; fewer only where no slide has more.
     """
 
@@ -87,11 +109,15 @@ class PatchStream:
         self._lines: list[_Line] = []
         self._is_busy = False
 
-    def features(self, patches: Iterable[Pixels]) -> Generator[Rows, None, None]:
+    def features(
+        self, patches: Iterable[Pixels], tokens: Bits | None = None
+    ) -> Generator[Rows, None, None]:
         """Embeds the patches of one slide; to be used up, or closed, by the slide's thread.
 
         Args:
             patches: Some patches at a time, (n, patch, patch, 3).
+            tokens: (P, N) which tokens of all P patches are seen; None for all. It is one or the
+                other for all slides that share an encoder.
 
         Yields:
             (n, D) features in the same order, grouped in another way, rounded to float16.
@@ -99,7 +125,7 @@ class PatchStream:
         Raises:
             Exception: What reading raised, or the encoder on patches of this slide.
         """
-        line = _Line()
+        line = _Line(tokens)
         with self._changed:
             self._lines.append(line)
         try:
@@ -168,18 +194,18 @@ class PatchStream:
 
     def _run(self) -> None:
         """Embeds one batch from the front; the lock is held before and after, not meanwhile."""
-        batch: list[tuple[_Line, list[Pixels]]] = []
+        batch: list[tuple[_Line, _Part]] = []
         left = self._batch_size
         for line in self._lines:
-            taken = line.take(left)
-            if taken:
-                line.running = sum(map(len, taken))
+            part = line.take(left)
+            if part is not None:
+                line.running = len(part)
                 left -= line.running
-                batch.append((line, taken))
+                batch.append((line, part))
         self._is_busy = True
         self._changed.release()
         try:
-            ended = self._embedded([np.concatenate(taken) for _, taken in batch])
+            ended = self._embedded([part for _, part in batch])
         finally:
             self._changed.acquire()
             self._is_busy = False
@@ -193,10 +219,13 @@ class PatchStream:
             else:
                 line.rows.append(rows)
 
-    def _embedded(self, parts: list[Pixels]) -> list[Rows | Exception]:
+    def _embedded(self, parts: list[_Part]) -> list[Rows | Exception]:
         """The features of each slide's patches, or why it has none."""
         try:
-            rows = np.asarray(self._embed(np.concatenate(parts)), np.float16)
+            pixels = np.concatenate([part.pixels for part in parts])
+            tokens = [part.tokens for part in parts if part.tokens is not None]
+            beside = (np.concatenate(tokens),) if tokens else ()
+            rows = np.asarray(self._embed(pixels, *beside), np.float16)
         except Exception as error:
             if len(parts) == 1:
                 return [error]

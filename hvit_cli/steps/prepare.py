@@ -69,6 +69,9 @@ class SlidePreparer:
         overwrite: Make products again that exist with other settings.
         shift_patches: Moves every grid of regions left and up, (x, y) in patches.
         watch: Told how far each slide is.
+
+    Raises:
+        ModelError: Tokens are to be masked, and the encoder cannot do without any.
     """
 
     work: WorkFolder
@@ -79,6 +82,10 @@ class SlidePreparer:
     overwrite: bool = False
     shift_patches: tuple[float, float] = (0.0, 0.0)
     watch: Watch = unwatched
+
+    def __post_init__(self) -> None:
+        if self.embedder.mask_level != "region":
+            self.embedder.encoder.token_grid(self.tiling.patch_px)
 
     def features(self, entry: SlideEntry) -> Prepared:
         """Finds or makes one slide's features.
@@ -116,6 +123,7 @@ class SlidePreparer:
                 self.embedder,
                 self.work,
                 overwrite=self.overwrite,
+                mask=found.tissue.mask,
                 watch=self.watch,
             )
             file = features_path(found.tiles, self.embedder, self.work)

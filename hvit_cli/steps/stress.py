@@ -107,7 +107,8 @@ class Stress:
         changed = np.zeros(len(features.features), bool)
         changed[rows] = True
         new = features.features.copy()
-        new[rows] = embedded(self.preparer.embedder, pixels)
+        tokens = None if features.tokens is None else features.tokens[rows]
+        new[rows] = embedded(self.preparer.embedder, pixels, tokens)
         return replace(features, features=new), changed
 
     def _donated(self, donor: SlideEntry) -> Patches | None:
@@ -163,11 +164,18 @@ def changed_patches(
     return np.concatenate(found), np.concatenate(pixels)
 
 
-def embedded(embedder: Embedder, pixels: Patches) -> npt.NDArray[np.float16]:
-    """(n, D) features of patches, rounded as everywhere."""
+def embedded(
+    embedder: Embedder, pixels: Patches, tokens: npt.NDArray[np.bool_] | None = None
+) -> npt.NDArray[np.float16]:
+    """(n, D) features of patches, of some tokens or of all, rounded as everywhere."""
     size = embedder.batch_size
     parts = [
-        np.asarray(embedder.encoder.embed(pixels[i : i + size]), np.float16)
+        np.asarray(
+            embedder.encoder.embed(
+                pixels[i : i + size], None if tokens is None else tokens[i : i + size]
+            ),
+            np.float16,
+        )
         for i in range(0, len(pixels), size)
     ]
     empty = np.zeros((0, embedder.encoder.spec.width), np.float16)

@@ -12,6 +12,7 @@ from pathlib import Path
 import h5py
 
 from hvit_cli.errors import DamagedFileError, StorageError
+from hvit_cli.settings import MaskLevel
 from hvit_cli.storage.features import KIND, SCHEMA
 from hvit_cli.storage.recipe import Recipe
 
@@ -37,6 +38,7 @@ class FeatureHeader:
     n_regions: int
     n_patches: int
     recipe: Recipe
+    mask_level: MaskLevel = "region"
 
 
 def read_feature_header(path: Path) -> FeatureHeader:
@@ -76,6 +78,7 @@ def read_feature_header(path: Path) -> FeatureHeader:
                 n_regions=int(attributes["n_regions"]),
                 n_patches=int(attributes["n_patches"]),
                 recipe=json.loads(attributes["recipe"]),
+                mask_level=attributes.get("mask_level", "region"),
             )
     except (OSError, KeyError, ValueError, RuntimeError, TypeError, IndexError) as error:
         # h5py reports damaged files with any of these.

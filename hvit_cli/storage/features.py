@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from hvit_cli.errors import DamagedFileError, ModelError
-from hvit_cli.settings import Attention
+from hvit_cli.settings import Attention, MaskLevel
 from hvit_cli.storage.arrays import read_arrays, require_arrays, write_arrays
 from hvit_cli.storage.recipe import Recipe, recipe_text
 
@@ -32,6 +32,10 @@ _FORMS: dict[str, tuple[type[np.generic], int]] = {
     "region_xy_level0": (np.int64, 2),
     "region_tissue_fraction": (np.float32, 1),
 }
+# Of features that were embedded without the tokens that hold no tissue, and of no others, so that
+# files from before there were such stay what they are.
+_TOKEN_BITS = "token_bits"
+_OF_TOKENS = ("mask_level", "token_px")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +68,10 @@ class SlideFeatures:
         tissue_mm2: Tissue area of the slide in mm².
         tissue_dropped_mm2: Tissue area outside the regions in mm².
         recipe: What decided the content.
+        mask_level: What was masked: patches (region), tokens of the patch encoder, or both.
+        token_px: Side of a token in pixels of the patch, where tokens were masked.
+        token_bits: (P, ⌈N/8⌉) uint8 where tokens were masked: which of the N tokens of each
+            patch hold tissue, row by row, eight to a byte, the first one its highest bit.
     """
 
     slide_id: str
@@ -91,6 +99,17 @@ class SlideFeatures:
     tissue_mm2: float
     tissue_dropped_mm2: float
     recipe: Recipe
+    mask_level: MaskLevel = "region"
+    token_px: int | None = None
+    token_bits: npt.NDArray[np.uint8] | None = None
+
+    @property
+    def tokens(self) -> npt.NDArray[np.bool_] | None:
+        """(P, N) the tokens of each patch that its features were computed from; None for all."""
+        if self.token_bits is None or self.token_px is None:
+            return None
+        count = (self.patch_px // self.token_px) ** 2
+        return np.unpackbits(self.token_bits, axis=1, count=count).astype(bool)
 
     @property
     def n_regions(self) -> int:
@@ -125,11 +144,15 @@ def write_features(path: Path, slide: SlideFeatures) -> None:
     scalars = {
         field: getattr(slide, field)
         for field in SlideFeatures.__dataclass_fields__
-        if field not in _FORMS and field not in ("size_level0", "recipe")
+        if field not in _FORMS and field not in ("size_level0", "recipe", _TOKEN_BITS, *_OF_TOKENS)
     }
+    arrays: dict[str, npt.NDArray[Any]] = {name: getattr(slide, name) for name in _FORMS}
+    if slide.token_bits is not None:
+        arrays[_TOKEN_BITS] = slide.token_bits
+        scalars |= {name: getattr(slide, name) for name in _OF_TOKENS}
     write_arrays(
         path,
-        {name: getattr(slide, name) for name in _FORMS},
+        arrays,
         {
             "kind": KIND,
             "schema": SCHEMA,
@@ -167,6 +190,8 @@ def read_features(path: Path) -> SlideFeatures:
     """
     arrays, attributes = read_arrays(path, KIND, SCHEMA)
     require_arrays(path, arrays, _FORMS)
+    if _TOKEN_BITS in arrays:
+        require_arrays(path, arrays, {_TOKEN_BITS: (np.uint8, 2)})
     try:
         slide = _slide_features(arrays, attributes)
     except (KeyError, ValueError, TypeError) as error:
@@ -197,6 +222,9 @@ def _slide_features(arrays: dict[str, Any], attributes: dict[str, Any]) -> Slide
         **{name: float(attributes[name]) for name in real},  # type: ignore[arg-type]
         size_level0=(int(attributes["width_level0"]), int(attributes["height_level0"])),
         recipe=json.loads(attributes["recipe"]),
+        mask_level=attributes.get("mask_level", "region"),
+        token_px=int(attributes["token_px"]) if "token_px" in attributes else None,
+        token_bits=arrays.get(_TOKEN_BITS),
     )
 
 
@@ -209,6 +237,8 @@ def _require_consistent(path: Path, slide: SlideFeatures, attributes: dict[str, 
         problem = "arrays of different lengths"
     elif slide.patches not in ("tissue", "all"):
         problem = f"patches = {slide.patches!r}"
+    elif token_problem := _token_problem(slide):
+        problem = token_problem
     elif rows:
         position = slide.region_index * slide.patches_per_region + slide.patch_index
         if (
@@ -221,3 +251,17 @@ def _require_consistent(path: Path, slide: SlideFeatures, attributes: dict[str, 
             problem = "region and patch indices out of order or range"
     if problem:
         raise DamagedFileError("the feature file contradicts itself", where=path, found=problem)
+
+
+def _token_problem(slide: SlideFeatures) -> str:
+    """What contradicts itself about tokens; "" for nothing."""
+    if slide.mask_level == "region":
+        return "" if slide.token_bits is None else "tokens that no mask level speaks of"
+    if slide.mask_level not in ("patch", "both"):
+        return f"mask_level = {slide.mask_level!r}"
+    if slide.token_bits is None or not slide.token_px or slide.token_px < 0:
+        return f"mask_level = {slide.mask_level!r} without tokens"
+    wanted = (len(slide.features), -((slide.patch_px // slide.token_px) ** 2 // -8))
+    if slide.token_bits.shape != wanted:
+        return f"token_bits of shape {slide.token_bits.shape}"
+    return ""

@@ -19,6 +19,7 @@ from hvit_cli.settings import (
     AggregatorSettings,
     Attention,
     EncoderInput,
+    MaskLevel,
     ReadingSettings,
     TaskSettings,
     TilingSettings,
@@ -95,6 +96,7 @@ class ModelFolder:
         aggregator: Sizes of the region and slide Transformers.
         members: The trained aggregators; several of one attention are an ensemble.
         training: Settings, slide list and label hash of the training, as plain values.
+        mask_level: What was masked while it was trained; models that do not say it, patches.
         task: What its outputs mean; models written before it was recorded regress ISUP grades.
     """
 
@@ -110,6 +112,7 @@ class ModelFolder:
     members: tuple[ModelMember, ...]
     training: dict[str, Any] = field(default_factory=dict)
     task: TaskSettings = field(default_factory=TaskSettings)
+    mask_level: MaskLevel = "region"
 
     def members_for(self, attention: Attention) -> tuple[ModelMember, ...]:
         """The aggregators trained with `attention`; empty if there are none."""
@@ -151,6 +154,8 @@ def write_model(model: ModelFolder) -> None:
         "task": as_recipe(model.task),
         "members": [as_recipe(member) for member in model.members],
         "training": model.training,
+        # Named only where tokens are masked, so that other descriptions stay what they were.
+        **({} if model.mask_level == "region" else {"mask_level": model.mask_level}),
     }
     write_text(
         model.path / MODEL_FILE,
@@ -206,6 +211,9 @@ def _model(folder: Path, description: dict[str, Any]) -> ModelFolder:
     members = tuple(ModelMember(**member) for member in description["members"])
     if not members or any(member.attention not in ("masked", "plain") for member in members):
         raise ModelError("a model needs members with masked or plain attention")
+    level = description.get("mask_level", "region")
+    if level not in ("region", "patch", "both"):
+        raise ModelError("no such mask level", found=level, wanted="region, patch or both")
     return ModelFolder(
         path=folder,
         name=str(description["name"]),
@@ -219,6 +227,7 @@ def _model(folder: Path, description: dict[str, Any]) -> ModelFolder:
         members=members,
         training=dict(description["training"]),
         task=from_recipe(TaskSettings, description.get("task", {})),
+        mask_level=level,
     )
 
 

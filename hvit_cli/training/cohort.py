@@ -20,6 +20,7 @@ _MAKING: dict[str, Callable[[FeatureHeader], object]] = {
     "spacing in µm": lambda header: header.spacing_um_target,
     "region": lambda header: header.region_px,
     "patch": lambda header: header.patch_px,
+    "mask level": lambda header: header.mask_level,
     "background below": lambda header: header.background_below,
 }
 
@@ -184,11 +185,20 @@ def require_one_making(headers: Mapping[str, FeatureHeader], folder: Path) -> Fe
 
 
 def require_visible_patches(headers: Mapping[str, FeatureHeader], attention: Attention) -> None:
-    """Refuses to train plain attention on features of tissue alone.
+    """Refuses to train plain attention on features of tissue alone, and what contradicts tokens.
 
     Raises:
-        ModelError: Plain attention needs every patch, and some files hold tissue only.
+        ModelError: Plain attention needs every patch, and some files hold tissue only; or tokens
+            were masked for plain attention, and masked attention is asked for.
     """
+    tokens_alone = [i for i, header in headers.items() if header.mask_level == "patch"]
+    if attention == "masked" and tokens_alone:
+        raise ModelError(
+            "these features were embedded for plain attention, their tokens alone being masked",
+            found=problem("files of mask level patch", tokens_alone)[0],
+            wanted="mask level region or both",
+            hint="hvit embed --mask-level both, or --plain",
+        )
     lacking = [i for i, header in headers.items() if header.patches != "all"]
     if attention == "plain" and lacking:
         raise ModelError(

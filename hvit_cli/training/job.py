@@ -116,6 +116,7 @@ def job_of(request: TrainingRequest, found: Survey) -> TrainingJob:
         aggregator=members.aggregator_of(header, sizes, request.task),
         members=(),
         task=request.task,
+        mask_level=header.mask_level,
     )
     before = members.existing_model(model, overwrite=request.overwrite)
     if before is not None:

@@ -173,6 +173,7 @@ def _shared(model: ModelFolder) -> Recipe:
         "tiling": as_recipe(model.tiling),
         "aggregator": as_recipe(model.aggregator),
         "task": as_recipe(model.task),
+        **({} if model.mask_level == "region" else {"mask_level": model.mask_level}),
     }
 
 

@@ -15,6 +15,8 @@ from torch import Tensor, nn
 from hvit_cli.errors import ModelError
 from hvit_cli.models.encoder_specs import EncoderSpec
 from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.packed_tokens import packed_features
+from hvit_cli.models.position import resize_positions
 from hvit_cli.models.timm_encoder import TimmEncoder
 from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.settings import Precision
@@ -76,13 +78,11 @@ def timm_encoder(**arguments: Any) -> PatchEncoder:
 def masked_by_hand(encoder: PatchEncoder, pixels: Pixels, tokens: Bits) -> Tensor:
     """All tokens through every layer, in float64, with −inf on the keys of those not seen."""
     network: Any = encoder.network
-    model = network if isinstance(network, VisionTransformer) else network.model
+    model: Any = network if isinstance(network, VisionTransformer) else network.model
     model = model.double()
     x = encoder.network_input(torch.from_numpy(pixels).permute(0, 3, 1, 2)).double()
     cut = model.patch_embed.proj(x)
     if isinstance(network, VisionTransformer):
-        from hvit_cli.models.position import resize_positions
-
         cls = model.cls_token.expand(len(x), -1, -1)
         x = torch.cat([cls, cut.flatten(2).transpose(1, 2)], dim=1)
         x = x + resize_positions(model.pos_embed, GRID)
@@ -91,7 +91,8 @@ def masked_by_hand(encoder: PatchEncoder, pixels: Pixels, tokens: Bits) -> Tenso
     seen = torch.from_numpy(tokens)
     seen = torch.cat([seen.new_ones((len(x), x.shape[1] - seen.shape[1])), seen], dim=1)
     forbidden = torch.zeros(seen.shape, dtype=torch.float64).masked_fill(~seen, -torch.inf)
-    for block in model.blocks:
+    blocks: Any = model.blocks
+    for block in blocks:
         heads = block.attn.num_heads
         n, count, width = x.shape
         q, k, v = (
@@ -196,9 +197,7 @@ def test_fewer_at_a_time_once_memory_ran_out(
 ) -> None:
     encoder = our_encoder()
     whole = encoder.embed(pixels, tokens)
-    from hvit_cli.models import encoders
-
-    real, sizes = encoders.packed_features, []
+    real, sizes = packed_features, []
 
     def scarce(form: Any, images: Tensor, present: Tensor) -> Tensor:
         sizes.append(len(images))
@@ -206,7 +205,7 @@ def test_fewer_at_a_time_once_memory_ran_out(
             raise RuntimeError("can't allocate memory")
         return real(form, images, present)
 
-    monkeypatch.setattr(encoders, "packed_features", scarce)
+    monkeypatch.setattr("hvit_cli.models.encoders.packed_features", scarce)
     np.testing.assert_array_equal(encoder.embed(pixels, tokens), whole)
     assert sizes[:3] == [32, 16, 8]
 
