@@ -47,12 +47,14 @@ class FeatureOrigin:
         weights_hash: SHA-256 over its weights.
         normalisation: JSON text of the input's mean and standard deviation.
         spacing_um: The spacing that its patches were read at.
+        mask_level: What was masked: patches (region), tokens of the patch encoder, or both.
     """
 
     encoder: str
     weights_hash: str
     normalisation: str
     spacing_um: float
+    mask_level: str = "region"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -75,6 +75,7 @@ def write_region_folder(
         weights_hash=header.encoder_hash,
         normalisation=header.normalisation,
         spacing_um=header.spacing_um_target,
+        mask_level=header.mask_level,
     )
     description = describe_region(backbone.sizes, origin, source.slides)
     out.mkdir(parents=True, exist_ok=True)

@@ -93,11 +93,13 @@ def _require_features(checkpoint: RegionCheckpoint, header: FeatureHeader) -> No
             "normalisation": origin.normalisation,
             "spacing in µm": origin.spacing_um,
             "patch": sizes.patch_px,
+            "mask level": origin.mask_level,
         }
         given |= {
             "normalisation": header.normalisation,
             "spacing in µm": header.spacing_um_target,
             "patch": header.patch_px,
+            "mask level": header.mask_level,
         }
     differing = [field for field in learned if learned[field] != given[field]]
     if differing:

@@ -184,3 +184,32 @@ def test_a_slide_that_is_given_up_leaves_the_stream_to_the_others() -> None:
     left.close()
     assert not stream._lines
     np.testing.assert_array_equal(all_of(stream, blocks(0, [6])), expected(0, 6))
+
+
+def test_tokens_go_with_their_patches_through_shared_batches(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(patch_stream, "_PATIENCE_S", 60.0)
+    summing = Summing(seconds=0.002)
+    counts = [[5, 6], [13], [1, 1, 1], [9, 2]]
+    together = threading.Barrier(len(counts))
+
+    def encoder(pixels: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        return np.concatenate([summing(pixels), tokens], axis=1)
+
+    stream = PatchStream(encoder, 8)
+    tokens = [np.random.default_rng(n).random((sum(c), 3)) < 0.5 for n, c in enumerate(counts)]
+
+    def slide(number: int) -> np.ndarray:
+        def patches() -> Iterator[np.ndarray]:
+            together.wait(10)
+            yield from blocks(number, counts[number])
+
+        return np.concatenate(list(stream.features(patches(), tokens[number])))
+
+    with ThreadPoolExecutor(len(counts)) as threads:
+        found = list(threads.map(slide, range(len(counts))))
+    for number, rows in enumerate(found):
+        np.testing.assert_array_equal(rows[:, :2], expected(number, sum(counts[number])))
+        np.testing.assert_array_equal(rows[:, 2:], tokens[number])
+    assert any(len(met) > 1 for met in summing.slides)

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from hvit_cli.errors import DamagedFileError, ModelError
+from hvit_cli.storage.feature_headers import read_feature_header
 from hvit_cli.storage.features import SlideFeatures, read_features, write_features
 
 
@@ -95,3 +96,63 @@ def test_plain_is_refused_where_only_tissue_was_embedded(features: SlideFeatures
     sparse = dataclasses.replace(features, patches="tissue")
     with pytest.raises(ModelError, match="hvit embed --plain"):
         sparse.visible("plain")
+
+
+@pytest.fixture
+def without_glass(features: SlideFeatures) -> SlideFeatures:
+    """The features, of tokens of 64 px: 16 of a patch, two bytes."""
+    bits = np.array([[0b10000001, 0], [0, 0], [255, 0b01000000]], np.uint8)
+    return dataclasses.replace(features, mask_level="both", token_px=64, token_bits=bits)
+
+
+def test_tokens_are_stored_row_by_row_eight_to_a_byte(
+    tmp_path: Path, without_glass: SlideFeatures
+) -> None:
+    write_features(tmp_path / "s.h5", without_glass)
+    found = read_features(tmp_path / "s.h5")
+    assert (found.mask_level, found.token_px) == ("both", 64)
+    assert found.tokens is not None
+    assert [np.flatnonzero(row).tolist() for row in found.tokens] == [[0, 7], [], [*range(8), 9]]
+    assert read_feature_header(tmp_path / "s.h5").mask_level == "both"
+
+
+def test_files_of_whole_patches_do_not_speak_of_tokens(
+    tmp_path: Path, features: SlideFeatures
+) -> None:
+    write_features(tmp_path / "s.h5", features)
+    with h5py.File(tmp_path / "s.h5") as file:
+        assert not {"mask_level", "token_px"} & set(file.attrs)
+        assert "token_bits" not in file
+    assert read_features(tmp_path / "s.h5").tokens is None
+    assert read_feature_header(tmp_path / "s.h5").mask_level == "region"
+
+
+def test_a_flipped_token_is_found(tmp_path: Path, without_glass: SlideFeatures) -> None:
+    path = tmp_path / "s.h5"
+    write_features(path, without_glass)
+    with h5py.File(path) as file:
+        offset = file["token_bits"].id.get_offset()
+    content = bytearray(path.read_bytes())
+    content[offset] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(DamagedFileError, match="checksum"):
+        read_features(path)
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"mask_level": "region"},
+        {"mask_level": "all"},
+        {"token_px": 16},
+        {"token_bits": np.zeros((2, 2), np.uint8)},
+    ],
+    ids=["no level", "other level", "other tokens", "fewer rows"],
+)
+def test_tokens_that_contradict_the_rest_are_refused(
+    tmp_path: Path, without_glass: SlideFeatures, changed: dict[str, object]
+) -> None:
+    wrong = dataclasses.replace(without_glass, **changed)  # type: ignore[arg-type]
+    write_features(tmp_path / "s.h5", wrong)
+    with pytest.raises(DamagedFileError, match="contradicts itself"):
+        read_features(tmp_path / "s.h5")
