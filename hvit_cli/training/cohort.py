@@ -189,15 +189,17 @@ def require_visible_patches(headers: Mapping[str, FeatureHeader], attention: Att
 
     Raises:
         ModelError: Plain attention needs every patch, and some files hold tissue only; or tokens
-            were masked for plain attention, and masked attention is asked for.
+            were masked for the other kind of attention.
     """
-    tokens_alone = [i for i, header in headers.items() if header.mask_level == "patch"]
-    if attention == "masked" and tokens_alone:
+    contrary = {"masked": "patch", "plain": "both"}[attention]
+    unfit = [i for i, header in headers.items() if header.mask_level == contrary]
+    if unfit:
+        wanted = {"masked": "both", "plain": "patch"}[attention]
         raise ModelError(
-            "these features were embedded for plain attention, their tokens alone being masked",
-            found=problem("files of mask level patch", tokens_alone)[0],
-            wanted="mask level region or both",
-            hint="hvit embed --mask-level both, or --plain",
+            f"tokens of these features were masked for other attention than {attention}",
+            found=problem(f"files of mask level {contrary}", unfit)[0],
+            wanted=f"mask level region or {wanted}",
+            hint=f"hvit embed --{attention} --mask-level {wanted}",
         )
     lacking = [i for i, header in headers.items() if header.patches != "all"]
     if attention == "plain" and lacking:

@@ -114,3 +114,17 @@ def test_slides_embedded_differently_are_no_case(
     features = read_features(path)
     with pytest.raises(ModelError, match=r"c1: slides of one case.*found encoder_hash"):
         join_slides("c1", [features, replace(features, encoder_hash="0")])
+
+
+def test_tokens_of_a_case_are_those_of_its_slides(
+    manifest: Path, model: Path, tmp_path: Path
+) -> None:
+    run([manifest], tmp_path, model, cases="max")
+    (path,) = (tmp_path / "features").glob("*/drawn.h5")
+    features = read_features(path)
+    bits = np.arange(len(features.features), dtype=np.uint8)[:, None].repeat(8, axis=1)
+    slide = replace(features, mask_level="both", token_px=16, token_bits=bits)
+    joined = join_slides("c1", [slide, slide])
+    np.testing.assert_array_equal(joined.token_bits, np.concatenate([bits, bits]))
+    with pytest.raises(ModelError, match="mask_level, token_px"):
+        join_slides("c1", [features, slide])

@@ -21,7 +21,7 @@ from hvit_cli.models.loading import load_aggregator_weights
 from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.pipelines.train import TrainingRequest, prepare, train
 from hvit_cli.settings import AggregatorSettings, TrainingSettings, as_recipe
-from hvit_cli.storage.features import read_features
+from hvit_cli.storage.features import SlideFeatures, read_features
 from hvit_cli.storage.models import read_model
 from hvit_cli.training import run
 from hvit_cli.training.bags import bag_of
@@ -296,6 +296,28 @@ def test_tissue_features_cannot_train_plain_attention(
     whole = dataclasses.replace(request_, out=tmp_path / "whole/toy")
     list(train(prepare(whole)))
     assert bytes_of(sparse) == bytes_of(whole)
+
+
+def test_a_model_keeps_what_was_masked_in_its_features(
+    tmp_path: Path, cohort: SimpleNamespace, request_: TrainingRequest
+) -> None:
+    def without_glass(slide_id: str, grade: int) -> SlideFeatures:
+        slide: SlideFeatures = cohort.slide_features(slide_id, grade, patches="tissue")
+        bits = np.full((len(slide.features), 1), 128, np.uint8)
+        return dataclasses.replace(
+            slide, mask_level="both", token_px=slide.patch_px, token_bits=bits
+        )
+
+    list(train(prepare(request_)))
+    assert "mask_level" not in json.loads((request_.out / "model.json").read_text())
+    cohort.write_cohort(tmp_path / "both", 36, without_glass)
+    asked = dataclasses.replace(request_, features=tmp_path / "both")
+    with pytest.raises(RecipeError, match=r"mask_level"):
+        prepare(asked)
+    asked = dataclasses.replace(asked, out=tmp_path / "both-model/toy")
+    list(train(prepare(asked)))
+    assert read_model(asked.out).mask_level == "both"
+    list(train(prepare(asked)))  # the same again is not repeated
 
 
 def test_slides_without_any_region_are_named(

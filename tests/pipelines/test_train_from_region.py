@@ -164,6 +164,7 @@ def test_the_checkpoint_decides_sizes_and_others_asked_for_are_refused(
             r"another patch encoder; found other \(f{12}\); wanted made-up \(0{12}\)",
         ),
         ({"normalisation": "{}"}, "another making; found normalisation {}; wanted normalisation"),
+        ({"mask_level": "both"}, "found mask level both; wanted mask level region"),
         ({"spacing_um": 1.0}, r"found spacing in µm 1\.0; wanted spacing in µm 0\.5"),
     ],
 )

@@ -7,6 +7,7 @@ import pytest
 
 from hvit_cli.demo.model import demo_model_folder
 from hvit_cli.errors import ModelError, UsageError
+from hvit_cli.settings import Attention, MaskLevel
 from hvit_cli.steps.choose import ModelRequest, choose_model
 from hvit_cli.storage.models import MODEL_FILE
 from hvit_cli.storage.work import WorkFolder
@@ -46,6 +47,35 @@ def test_the_only_model_of_the_work_folder_is_taken(tmp_path: Path) -> None:
     chosen = choose_model(ModelRequest(), WorkFolder(tmp_path), slides=2)
     assert chosen.folder.name == "ours"
     assert not chosen.is_demo
+
+
+@pytest.mark.parametrize("level", ["both", "patch"])
+def test_a_model_of_masked_tokens_runs_with_its_own_attention_alone(
+    tmp_path: Path, level: MaskLevel
+) -> None:
+    fits: Attention = "masked" if level == "both" else "plain"
+    other: Attention = "plain" if level == "both" else "masked"
+    folder = copy_of_demo(tmp_path / "m", "m", (fits,))
+    description = json.loads((folder / MODEL_FILE).read_text())
+    (folder / MODEL_FILE).write_text(json.dumps({**description, "mask_level": level}))
+    work = WorkFolder(tmp_path)
+    for said in (None, level):
+        chosen = choose_model(ModelRequest(model=str(folder), mask_level=said), work, slides=1)
+        assert (chosen.folder.mask_level, chosen.attention) == (level, fits)
+    with pytest.raises(UsageError, match=f"--mask-level {level} and --{other} contradict"):
+        choose_model(ModelRequest(model=str(folder), attention=other), work, slides=1)
+    with pytest.raises(UsageError, match=f"found region; wanted {level}"):
+        choose_model(ModelRequest(model=str(folder), mask_level="region"), work, slides=1)
+    with pytest.raises(UsageError, match=f"found {level}; wanted region"):
+        choose_model(ModelRequest(model="demo", mask_level=level), work, slides=1)
+
+
+def test_an_unknown_mask_level_of_a_model_is_refused(tmp_path: Path) -> None:
+    folder = copy_of_demo(tmp_path / "m", "m")
+    description = json.loads((folder / MODEL_FILE).read_text())
+    (folder / MODEL_FILE).write_text(json.dumps({**description, "mask_level": "token"}))
+    with pytest.raises(ModelError, match="no such mask level"):
+        choose_model(ModelRequest(model=str(folder)), WorkFolder(tmp_path), slides=1)
 
 
 def test_of_several_models_none_is_guessed(tmp_path: Path) -> None:

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from hvit_cli.errors import LabelError, ModelError, RecipeError, UsageError
+from hvit_cli.settings import Attention
 from hvit_cli.storage.features import write_features
 from hvit_cli.training.cohort import (
     find_features_folder,
@@ -91,6 +94,10 @@ def test_features_of_one_making(tmp_path: Path, cohort: SimpleNamespace) -> None
         ({"normalisation": "none"}, r"normalisation: .*none \(1 slides, such as stranger\)"),
         ({"spacing_um_target": 0.25}, r"spacing in µm: 0.5 \(3 slides.*0.25 \(1 slides"),
         ({"background_below": 0.1}, "background below: 0.0"),
+        (
+            {"mask_level": "both", "token_px": 256, "token_bits": np.zeros((1, 1), np.uint8)},
+            r"mask level: region \(3 slides.*both \(1 slides",
+        ),
     ],
 )
 def test_features_of_different_making_are_refused_in_one_line(
@@ -114,6 +121,21 @@ def test_plain_training_needs_all_patches_of_all_slides(
     require_visible_patches(headers, "masked")
     with pytest.raises(ModelError, match=r"1 files of tissue patches \(sparse\).*--plain"):
         require_visible_patches(headers, "plain")
+
+
+@pytest.mark.parametrize(
+    ("level", "trains", "other"), [("both", "masked", "plain"), ("patch", "plain", "masked")]
+)
+def test_masked_tokens_go_with_one_kind_of_attention(
+    tmp_path: Path, cohort: SimpleNamespace, level: str, trains: Attention, other: Attention
+) -> None:
+    slide = cohort.slide_features("s", 1, mask_level=level, token_px=256)
+    bits = np.zeros((len(slide.features), 1), np.uint8)
+    write_features(tmp_path / "s.h5", replace(slide, token_bits=bits))
+    headers = read_headers(list_features(tmp_path))
+    require_visible_patches(headers, trains)
+    with pytest.raises(ModelError, match=rf"1 files of mask level {level} \(s\)"):
+        require_visible_patches(headers, other)
 
 
 def test_unreadable_and_renamed_files_are_reported_together(
