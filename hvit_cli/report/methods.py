@@ -38,6 +38,7 @@ class MethodFacts:
         grades: Number of classes.
         map_caption: How the maps were made, or "".
         versions: Software by name.
+        token_px: Side of the encoder's tokens, where those without tissue were masked.
     """
 
     slides: int
@@ -65,6 +66,7 @@ class MethodFacts:
     grades: int
     map_caption: str
     versions: Mapping[str, str]
+    token_px: int | None = None
 
 
 def merged(facts: Sequence[MethodFacts]) -> MethodFacts | None:
@@ -152,7 +154,16 @@ def _encoder(facts: MethodFacts) -> str:
     return (
         f"Patches were embedded by the encoder {facts.encoder} ({facts.aggregator.patch_dim} "
         f"features, weights {facts.encoder_hash[:12]}, arithmetic in {facts.precision}, input "
-        f"normalised with {facts.normalisation})."
+        f"normalised with {facts.normalisation})." + _tokens(facts)
+    )
+
+
+def _tokens(facts: MethodFacts) -> str:
+    if facts.token_px is None:
+        return ""
+    return (
+        f" Its tokens, squares of {facts.token_px} × {facts.token_px} px, were masked in every "
+        "layer where they hold no tissue."
     )
 
 

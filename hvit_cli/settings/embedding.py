@@ -23,7 +23,7 @@ class EmbeddingSettings:
     """Embed only patches with tissue (masked) or every patch (plain)."""
 
     mask_level: MaskLevel | None = None
-    """Mask patches (region), tokens of the patch encoder (patch), or both."""
+    """Mask patches without tissue (region), tokens inside patches (patch, for --plain), or both."""
 
     normalisation: Normalisation | None = None
     """Mean and standard deviation of the input; nothing takes the encoder's own."""

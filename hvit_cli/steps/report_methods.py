@@ -92,6 +92,7 @@ def method_facts(
         grades=folder.task.grades,
         map_caption=map_caption,
         versions=versions(),
+        token_px=features.token_px,
     )
 
 

@@ -4,15 +4,16 @@
 
 A patch with tissue has glass as well. With `--mask-level both` tokens without a pixel of tissue are
 dropped before the first block. This says which share of the tokens stays (16 px), how much faster
-ViT-S/16 becomes (fresh weights, `PatchEncoder.embed` with and without tokens, both in turns), and
-how far the bundled model's features and scores move, which was not trained with it. Prints a JSON
-object per slide.
+ViT-S/16 becomes (fresh weights, `PatchEncoder.embed` with and without tokens, both in turns, time
+of the processor), and how far the bundled model's features and scores move, which was not trained
+with it. Prints a JSON object per slide.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -78,7 +79,7 @@ def measure(
         }
         everything = np.ones_like(fine[some])
         same = vit.embed(pixels[some], everything) - ways["whole"]()
-        seconds = take_turns(ways, repeats)
+        seconds = take_turns(ways, repeats, clock=time.process_time)
         plain, masked = demo.embed(pixels), demo.embed(pixels, coarse)
         features = embed_slide(
             workload.slide, workload.tiles, workload.embedder, workload.tiles.recipe

@@ -73,3 +73,9 @@ def test_a_cohort_tells_the_range_of_its_slides(method_facts: MethodFacts) -> No
     assert "decoded by libjpeg-turbo in simplejpeg 7.7 and OpenSlide 4.0." in text
     assert "segmented" in text and "GeoJSON" in text
     assert merged([]) is None
+
+
+def test_masked_tokens_are_said(method_facts: MethodFacts) -> None:
+    assert "tokens" not in " ".join(paragraphs(method_facts))
+    text = " ".join(paragraphs(replace(method_facts, token_px=16)))
+    assert "tokens, squares of 16 × 16 px, were masked in every layer where they hold no" in text
