@@ -215,7 +215,7 @@ class PatchEncoder(nn.Module):
 
         def compute_packed(pixels: Tensor, present: Tensor) -> Tensor:
             assert form is not None  # `token_grid` refuses encoders without
-            return packed_features(form, self.network_input(pixels), present).float()
+            return packed_features(form, pixels, present, self.network_input).float()
 
         self._steps = FixedSteps(compute, self.step, self.device)
         self._packed_steps = FixedSteps(compute_packed, packed_step, self.device)

@@ -26,34 +26,42 @@ PACKED_STEP = 32
 
 _BLOCK_ROWS = 256
 _CLS_ROWS = 32
+_CUT_AT_ONCE = 8
 
 Spans = list[tuple[int, int]]
 """The first row of each image and the one behind its last."""
 
 
-def packed_features(network: FastVit, images: Tensor, present: Tensor) -> Tensor:
+def packed_features(
+    network: FastVit, images: Tensor, present: Tensor, normalised: Callable[[Tensor], Tensor]
+) -> Tensor:
     """Features of images, some of whose tokens are absent.
 
     Args:
         network: The fast form of the encoder.
-        images: (n, 3, h, h), normalised.
+        images: (n, 3, h, h), in whatever form `normalised` takes.
         present: (n, N) bool, tokens row by row; where it is false, pixels change nothing.
+        normalised: Images as the network takes them, each by itself.
 
     Returns:
         (n, D) CLS, in the network's number format.
     """
-    x, spans = _packed(network, images, present)
+    # A few images at a time, so that their pixels lie in the cache from one step to the next.
+    pixels = [
+        cut_tokens(normalised(some).to(network.dtype), network.token_px)[stays.flatten()]
+        for some, stays in zip(images.split(_CUT_AT_ONCE), present.split(_CUT_AT_ONCE), strict=True)
+    ]
+    x, spans = _packed(network, torch.cat(pixels), present)
     *earlier, last = network.blocks
     for block in earlier:
         x = _through(block, x, spans)
     return network.norm(_first(last, x, spans))
 
 
-def _packed(network: FastVit, images: Tensor, present: Tensor) -> tuple[Tensor, Spans]:
+def _packed(network: FastVit, pixels: Tensor, present: Tensor) -> tuple[Tensor, Spans]:
     """(T, D) what stays, filled up with zeros to whole blocks, and where each image lies."""
     flat = present.flatten()
-    pixels = _filled(cut_tokens(images.to(network.dtype), network.token_px)[flat], _BLOCK_ROWS)
-    projected = _by_blocks(network.embed, pixels, rows=_BLOCK_ROWS)
+    projected = _by_blocks(network.embed, _filled(pixels, _BLOCK_ROWS), rows=_BLOCK_ROWS)
     width = projected.shape[1]
     # Absent tokens are given a place, too, so that the others get theirs; they are not computed.
     tokens = projected.new_zeros((len(flat), width))

@@ -199,11 +199,11 @@ def test_fewer_at_a_time_once_memory_ran_out(
     whole = encoder.embed(pixels, tokens)
     real, sizes = packed_features, []
 
-    def scarce(form: Any, images: Tensor, present: Tensor) -> Tensor:
+    def scarce(form: Any, images: Tensor, present: Tensor, normalised: Any) -> Tensor:
         sizes.append(len(images))
         if len(images) > 8:
             raise RuntimeError("can't allocate memory")
-        return real(form, images, present)
+        return real(form, images, present, normalised)
 
     monkeypatch.setattr("hvit_cli.models.encoders.packed_features", scarce)
     np.testing.assert_array_equal(encoder.embed(pixels, tokens), whole)
