@@ -47,9 +47,12 @@ def packed_features(
         (n, D) CLS, in the network's number format.
     """
     # A few images at a time, so that their pixels lie in the cache from one step to the next.
+    parts = [slice(i, i + _CUT_AT_ONCE) for i in range(0, len(images), _CUT_AT_ONCE)]
     pixels = [
-        cut_tokens(normalised(some).to(network.dtype), network.token_px)[stays.flatten()]
-        for some, stays in zip(images.split(_CUT_AT_ONCE), present.split(_CUT_AT_ONCE), strict=True)
+        cut_tokens(normalised(images[some]).to(network.dtype), network.token_px)[
+            present[some].flatten()
+        ]
+        for some in parts
     ]
     x, spans = _packed(network, torch.cat(pixels), present)
     *earlier, last = network.blocks
