@@ -126,7 +126,6 @@ def require_level_fits(level: MaskLevel, attention: Attention) -> None:
         raise UsageError(
             f"--mask-level {level} and --{attention} contradict each other: "
             f"its region Transformer runs with {wanted[level]} attention",
-            where="--mask-level",
             hint=f"--{wanted[level]}",
         )
 
