@@ -11,6 +11,7 @@ version's library. Prints a table for each slide, and JSON with `--json`.
 from __future__ import annotations
 
 import argparse
+import importlib
 import importlib.util
 import json
 import resource
@@ -44,6 +45,10 @@ def use_benchmarks_of_this_checkout() -> None:
     sys.modules["hvit_cli.benchmarks"] = package
     spec.loader.exec_module(package)
     hvit_cli.benchmarks = package
+    models: Any = importlib.import_module("hvit_cli.storage.models")
+    if not hasattr(models.ModelFolder, "mask_level"):
+        # The older version knows no other level.
+        models.ModelFolder.mask_level = "region"
     if not (Path(hvit_cli.__file__).parent / "slides/decoders/jpeg_stream.py").exists():
         # The older version does not read JPEG tiles itself, so it has no limit to show.
         absent: Any = ModuleType("hvit_cli.benchmarks.jpeg_tiles")
