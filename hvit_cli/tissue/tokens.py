@@ -68,7 +68,7 @@ def require_fine(mask: TissueMask, where: str) -> None:
         found=f"{mask.spacing_um:.3g} µm per mask pixel",
         wanted=f"{MASK_SPACING_UM:g} µm or finer",
         hint=(
-            f"--segment-spacing {asked:g}"
+            f"--segment-spacing {asked:g} with --overwrite, or another work folder with -w"
             if mask.source == "segmented"
             else "a finer mask, or --mask-level region"
         ),

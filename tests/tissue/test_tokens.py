@@ -48,7 +48,7 @@ def test_tokens_divide_a_patch_among_them() -> None:
 @pytest.mark.parametrize(
     ("spacing_um", "source", "says"),
     [
-        (8.0, "segmented", "--segment-spacing 2"),
+        (8.0, "segmented", "--segment-spacing 2 with --overwrite"),
         (2.3, "segmented", "--segment-spacing 1.6"),
         (4.0, "external", "a finer mask"),
     ],
