@@ -53,7 +53,9 @@ def test_a_run_survives_the_death_of_one_of_its_two_processes(
     inputs: Any, tmp_path: Path, command: str
 ) -> None:
     outcome = _KILLS.deaths(inputs, tmp_path, command, 4)
-    assert outcome.kills == outcome.endings == 4
+    assert outcome.kills == 4
+    # Runs that ended before the moment came are compared, too.
+    assert outcome.endings >= outcome.kills
     assert outcome.differences == []
 
 
