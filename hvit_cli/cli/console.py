@@ -82,7 +82,15 @@ def say_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         table.add_column(column, overflow="fold", no_wrap=column == columns[0])
     for row in rows:
         table.add_row(*("" if cell is None else escape(str(cell)) for cell in row))
-    _stdout().print(table)
+    console = _stdout()
+    if console.is_terminal:
+        console.print(table)
+        return
+    with console.capture() as printed:
+        console.print(table)
+    # Rich fills the last column up, by the hundreds of spaces where one reason is long.
+    for line in printed.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def say_json(value: Any) -> None:

@@ -33,6 +33,14 @@ def test_a_table_in_a_pipe_loses_no_text_and_breaks_no_line(
     assert all(cell.strip() in row for cell in cells)
 
 
+def test_a_line_in_a_pipe_does_not_end_in_spaces(capsys: pytest.CaptureFixture[str]) -> None:
+    said([record("good", "done"), record("bad", "failed", "no such file " * 20)], capsys)
+    console.say_table(["slide", "reason"], [["good", None], ["bad", "long " * 90]])
+    out = capsys.readouterr().out
+    assert len(out.splitlines()) == 3
+    assert all(line == line.rstrip() for line in out.splitlines())
+
+
 def test_a_hundred_slides_are_a_table(capsys: pytest.CaptureFixture[str]) -> None:
     lines = said([record(f"s{number}", "done") for number in range(100)], capsys)
     assert len(lines) == 101
