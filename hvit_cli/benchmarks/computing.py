@@ -23,6 +23,7 @@ from hvit_cli.steps.paint import HeatmapPainter
 from hvit_cli.training.benchmark import BenchmarkSettings, draw_slides
 from hvit_cli.training.fit import new_aggregator
 from hvit_cli.training.gradients import accumulate_gradients, tokens_at_once
+from hvit_cli.training.kept_memory import keep_freed_memory
 
 EMBED, AGGREGATE, HEATMAP, TRAIN = "embed", "aggregate", "heatmap", "train step"
 TOGETHER = "read to score"
@@ -193,6 +194,7 @@ def training_step(
     aggregator = new_aggregator(sizes, TrainingSettings(), labels).to(workload.device).train()
     optimiser = torch.optim.Adam(aggregator.parameters(), lr=1e-6, fused=True)
     budget = tokens_at_once(None, workload.device)
+    keep_freed_memory()
 
     def step() -> None:
         optimiser.zero_grad(set_to_none=True)

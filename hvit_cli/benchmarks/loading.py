@@ -19,6 +19,7 @@ from hvit_cli.storage.features import SlideFeatures, write_features
 from hvit_cli.training.bags import BagReader, bag_of, read_ahead
 from hvit_cli.training.fit import new_aggregator
 from hvit_cli.training.gradients import accumulate_gradients, tokens_at_once
+from hvit_cli.training.kept_memory import keep_freed_memory
 
 LOAD, FROM_FILES, FROM_MEMORY = "load features", "train from files", "train from memory"
 
@@ -48,6 +49,7 @@ def loading_ways(workload: Workload, paths: dict[str, Path]) -> dict[str, Way]:
     aggregator = new_aggregator(sizes, TrainingSettings(), labels).to(device).train()
     optimiser = torch.optim.Adam(aggregator.parameters(), lr=1e-6, fused=True)
     budget = tokens_at_once(None, device)
+    keep_freed_memory()
 
     def reader() -> BagReader:
         return BagReader(paths, "masked", cache_bytes=0)

@@ -42,6 +42,19 @@ class Blocks:
     blocks: Iterable[npt.NDArray[Any]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Contents:
+    """What stands in a file, each attribute read once: reading one takes 30 µs.
+
+    Attributes:
+        objects: What the file holds, by name; not yet read.
+        attributes: Attributes of each object by its name, those of the file under "".
+    """
+
+    objects: dict[str, h5py.HLObject]
+    attributes: dict[str, dict[str, Any]]
+
+
 def write_arrays(
     path: Path,
     arrays: Mapping[str, npt.NDArray[Any] | Blocks],
@@ -68,7 +81,7 @@ def write_arrays(
                 dataset.attrs[key] = value
         for key, value in attributes.items():
             file.attrs[key] = value
-        file.attrs[_CHECKSUM] = _attributes_checksum(file)
+        file.attrs[_CHECKSUM] = _attributes_checksum(_contents_of(file))
         file.attrs["complete"] = True
 
 
@@ -111,12 +124,11 @@ def map_arrays(
     arrays: Arrays = {}
     try:
         with h5py.File(path, "r") as file:
-            attributes = {key: _plain(value) for key, value in file.attrs.items()}
-            _require_header(path, attributes, kind, schema)
-            _require_unaltered(path, file, attributes.pop(_CHECKSUM, None))
-            for name, dataset in file.items():
+            contents = _contents_of(file)
+            attributes = _checked_attributes(path, contents, kind, schema)
+            for name, dataset in contents.objects.items():
                 if name not in unread:
-                    arrays[name] = _verified(path, name, dataset)
+                    arrays[name] = _verified(path, name, dataset, contents.attributes[name])
                     continue
                 offset = dataset.id.get_offset()
                 if not dataset.size:
@@ -152,11 +164,10 @@ def read_arrays(path: Path, kind: str, schema: int) -> tuple[Arrays, dict[str, A
     arrays: Arrays = {}
     try:
         with h5py.File(path, "r") as file:
-            attributes = {key: _plain(value) for key, value in file.attrs.items()}
-            _require_header(path, attributes, kind, schema)
-            _require_unaltered(path, file, attributes.pop(_CHECKSUM, None))
-            for name, dataset in file.items():
-                arrays[name] = _verified(path, name, dataset)
+            contents = _contents_of(file)
+            attributes = _checked_attributes(path, contents, kind, schema)
+            for name, dataset in contents.objects.items():
+                arrays[name] = _verified(path, name, dataset, contents.attributes[name])
     except (OSError, KeyError, ValueError, RuntimeError, TypeError) as error:
         # h5py reports damaged files with any of these.
         raise DamagedFileError(
@@ -186,8 +197,10 @@ def require_arrays(
             )
 
 
-def _verified(path: Path, name: str, dataset: object) -> npt.NDArray[Any]:
-    """An array that is what was written."""
+def _verified(
+    path: Path, name: str, dataset: object, attributes: Mapping[str, Any]
+) -> npt.NDArray[Any]:
+    """An array that is what was written, by the checksum among its attributes."""
     if not isinstance(dataset, h5py.Dataset):
         raise DamagedFileError("unexpected group", where=path, found=name)
     # Its form stands in the file, and may be anything: no memory is asked for that the file
@@ -201,7 +214,7 @@ def _verified(path: Path, name: str, dataset: object) -> npt.NDArray[Any]:
             wanted=f"at most {size}",
         )
     array: npt.NDArray[Any] = dataset[()]
-    if _checksum(array) != dataset.attrs.get("sha256"):
+    if _checksum(array) != attributes.get("sha256"):
         raise DamagedFileError(
             "an array is not what was written (checksum)", where=path, found=name
         )
@@ -222,27 +235,44 @@ def _require_header(path: Path, attributes: dict[str, Any], kind: str, schema: i
         raise DamagedFileError("the file was never finished", where=path)
 
 
-def _require_unaltered(path: Path, file: h5py.File, written: object) -> None:
-    if written is not None and _attributes_checksum(file) != written:
+def _checked_attributes(path: Path, contents: _Contents, kind: str, schema: int) -> dict[str, Any]:
+    """The file's attributes as Python values, of a file that is whole and unaltered."""
+    attributes = {key: _plain(value) for key, value in contents.attributes[""].items()}
+    _require_header(path, attributes, kind, schema)
+    written = attributes.pop(_CHECKSUM, None)
+    if written is not None and _attributes_checksum(contents) != written:
         raise DamagedFileError("an attribute is not what was written (checksum)", where=path)
+    return attributes
 
 
-def _attributes_checksum(file: h5py.File) -> str:
+def _contents_of(file: h5py.File) -> _Contents:
+    objects = {name: file[name] for name in file}
+    attributes = {"": _attributes_of(file)}
+    attributes |= {name: _attributes_of(item) for name, item in objects.items()}
+    return _Contents(objects=objects, attributes=attributes)
+
+
+def _attributes_of(item: h5py.HLObject) -> dict[str, Any]:
+    attributes = item.attrs
+    return {key: attributes[key] for key in attributes}
+
+
+def _attributes_checksum(contents: _Contents) -> str:
     """SHA-256 over the attributes of a file and of its datasets, and the datasets' forms."""
     digest = hashlib.sha256()
 
-    def add(place: str, attributes: h5py.AttributeManager) -> None:
+    def add(place: str) -> None:
+        attributes = contents.attributes[place]
         for key in sorted(attributes):
             if place or key not in (_CHECKSUM, "complete"):
                 value = np.asarray(attributes[key])
                 digest.update(f"{place} {key} {value.dtype.kind} {value.tolist()!r}\n".encode())
 
-    add("", file.attrs)
-    for name in sorted(file):
-        dataset = file[name]
+    add("")
+    for name, dataset in sorted(contents.objects.items()):
         if isinstance(dataset, h5py.Dataset):
             digest.update(f"{name} {dataset.dtype.str} {dataset.shape}\n".encode())
-            add(name, dataset.attrs)
+            add(name)
     return digest.hexdigest()
 
 

@@ -31,6 +31,7 @@ from hvit_cli.models.bags import PatchBag
 from hvit_cli.settings import AggregatorSettings, Precision, TrainingSettings
 from hvit_cli.training.fit import new_aggregator
 from hvit_cli.training.gradients import accumulate_gradients, autocast, tokens_at_once
+from hvit_cli.training.kept_memory import keep_freed_memory
 
 PACKED = "packed"
 ALL_SLOTS = "all slots"
@@ -141,6 +142,7 @@ def run_benchmark(settings: BenchmarkSettings) -> BenchmarkResult:
     Raises:
         ModelError: Two ways do not compute the same loss, and cannot be compared.
     """
+    keep_freed_memory()
     slides = [_on(settings.device, slide) for slide in draw_slides(settings)]
     ways = {name: _way(name, slides, settings) for name in (PACKED, *_LOOPS)}
     _require_same_loss({name: step() for name, step in ways.items()}, settings)

@@ -28,6 +28,7 @@ from hvit_cli.training.gradients import (
     outputs_of,
     tokens_at_once,
 )
+from hvit_cli.training.kept_memory import keep_freed_memory
 from hvit_cli.training.metrics import auroc, grade_of, mean_absolute_error, quadratic_kappa
 from hvit_cli.training.objectives import loss_sum, mean_outputs, score_of
 from hvit_cli.training.repeatable import repeatable
@@ -109,6 +110,8 @@ class Training:
         self._read_bag = read_bag
         self._watch = watch
         self._budget = tokens_at_once(settings.micro_batch_tokens, device_of(aggregator))
+        if device_of(aggregator).type == "cpu":
+            keep_freed_memory()
         if settings.freeze == "region":
             aggregator.region_transformer.requires_grad_(False)
         self._trained = [p for p in aggregator.parameters() if p.requires_grad]

@@ -49,6 +49,11 @@ def use_benchmarks_of_this_checkout() -> None:
     if not hasattr(models.ModelFolder, "mask_level"):
         # The older version knows no other level.
         models.ModelFolder.mask_level = "region"
+    if not (Path(hvit_cli.__file__).parent / "training/kept_memory.py").exists():
+        # The older version gives memory back after every step.
+        kept: Any = ModuleType("hvit_cli.training.kept_memory")
+        kept.keep_freed_memory = lambda: False
+        sys.modules[kept.__name__] = kept
     if not (Path(hvit_cli.__file__).parent / "slides/decoders/jpeg_stream.py").exists():
         # The older version does not read JPEG tiles itself, so it has no limit to show.
         absent: Any = ModuleType("hvit_cli.benchmarks.jpeg_tiles")
