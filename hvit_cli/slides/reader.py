@@ -271,6 +271,10 @@ class Slide:
         rectangles = source_rectangles(plan, np.asarray(origin_level0) + offset, patch_px)
         patches = np.empty((len(index), patch_px, patch_px, 3), np.uint8)
         decoder = self._open_decoder()
+        if self._are_inside(plan.level, rectangles, patch_px) and decoder.read_squares(
+            plan.level, rectangles[:, :2], patches
+        ):
+            return patches
         if decoder.keeps_tiles or not decoder.is_exact(plan.level):
             for patch, (left, top, right, bottom) in zip(patches, rectangles.tolist(), strict=True):
                 xy_px, size_px = (left, top), (right - left, bottom - top)
@@ -397,6 +401,12 @@ class Slide:
         width, height = self.geometry.sizes[level]
         for top in range(0, height, _STRIP_ROWS):
             yield self.read_level(level, (0, top), (width, min(_STRIP_ROWS, height - top)))
+
+    def _are_inside(self, level: int, rectangles: npt.NDArray[np.int64], side_px: int) -> bool:
+        """Whether (n, 4) rectangles are squares of a side, and none reaches beyond the level."""
+        first, last = rectangles[:, :2], rectangles[:, 2:]
+        is_square = bool((last - first == side_px).all())
+        return is_square and bool((first >= 0).all() and (last <= self.geometry.sizes[level]).all())
 
     def _read_rectangle(self, level: int, rectangle: npt.NDArray[np.int64]) -> Rgb:
         left, top, right, bottom = (int(edge) for edge in rectangle)

@@ -224,18 +224,57 @@ def test_tiles_of_another_size_than_stated_are_left_to_openslide(write_slide, sm
     assert found is None or np.array_equal(found, plain)
 
 
+SQUARES = np.array([[0, 0], [13, 7], [150, 96], [156, 200], [13, 8], [60, 250]])
+
+
+@pytest.mark.parametrize("side", [1, 50, 150])
+def test_squares_are_those_that_are_read_one_by_one(write_slide, smooth, side: int) -> None:
+    path = write_slide(smooth(306, 400), compression="jpeg", tile_px=64)
+    decoder = open_decoder(path)
+    out = np.empty((len(SQUARES), side, side, 3), np.uint8)
+    assert decoder.read_squares(0, SQUARES, out)
+    for square, (x, y) in zip(out, SQUARES.tolist(), strict=True):
+        np.testing.assert_array_equal(square, by_openslide(path, 0, (x, y), (side, side)))
+
+
+def test_a_damaged_tile_names_the_first_square_that_needs_it(write_slide, smooth) -> None:
+    path = write_slide(smooth(512, 512), compression="jpeg", tile_px=128)
+    decoder = open_decoder(path)
+    offset, count = tiles_of(path)[6]
+    with path.open("r+b") as file:
+        file.seek(offset + count - 60)
+        file.write(bytes(50))
+    corners = np.array([[0, 0], [100, 130], [200, 60], [300, 200]])
+    with pytest.raises(PixelError, match="level 0, x 200, y 60, 100×100 px"):
+        decoder.read_squares(0, corners, np.empty((4, 100, 100, 3), np.uint8))
+
+
+def test_tiles_that_claim_more_bytes_than_pixels_could_take_are_left_to_openslide(
+    write_slide, smooth, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_slide(smooth(256, 200), compression="jpeg", tile_px=64)
+    decoder = open_decoder(path)
+    wanted = by_openslide(path, 0, (64, 0), (192, 200))
+    monkeypatch.setattr(jpeg_tiles, "_MOST_STORED_PER_PX", 0)
+    np.testing.assert_array_equal(decoder.read(0, (64, 0), (192, 200)), wanted)
+    # Of squares the reader is told, and reads them one by one.
+    assert not decoder.read_squares(0, np.array([[128, 100]]), np.empty((1, 99, 99, 3), np.uint8))
+
+
 class Counted:
     """Counts the tiles that are decoded, by place in the file."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.tiles: Counter[tuple[int, int]] = Counter()
-        true_read = jpeg_tiles._File.read
+        true_decode = jpeg_tiles._Level.decode
 
-        def read(file: jpeg_tiles._File, offset: int, count: int) -> bytes:
+        def decode(
+            level: jpeg_tiles._Level, file: jpeg_tiles._File, offset: int, count: int
+        ) -> Pixels | None:
             self.tiles[offset, count] += 1
-            return true_read(file, offset, count)
+            return true_decode(level, file, offset, count)
 
-        monkeypatch.setattr(jpeg_tiles._File, "read", read)
+        monkeypatch.setattr(jpeg_tiles._Level, "decode", decode)
 
 
 @pytest.fixture

@@ -60,6 +60,22 @@ class Decoder(Protocol):
         """
         ...
 
+    def read_squares(self, level: int, xy_px: npt.NDArray[np.int64], out: Rgb, /) -> bool:
+        """Reads squares together, if this decoder gains from having them together.
+
+        Args:
+            level: The level to read from.
+            xy_px: (n, 2) top-left corners (x, y) of squares that lie inside the level.
+            out: (n, side, side, 3) to write into.
+
+        Returns:
+            Whether it did; otherwise they are still to be read, one by one.
+
+        Raises:
+            PixelError: Some of the pixels cannot be decoded.
+        """
+        ...
+
     def twin(self) -> Decoder:
         """The same file for another thread, which may read while this one reads."""
         ...

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 _START, _END = b"\xff\xd8", b"\xff\xd9"
+REPLACED_BYTES = len(_START)
+"""Of a stored tile, in whose place the prefix stands."""
 _SOS = 0xDA
 # Sequential Huffman-coded frames, which is what TIFF writers make.
 _FRAMES = {0xC0, 0xC1}
@@ -50,10 +52,25 @@ def whole_tile(prefix: bytes, tile: bytes, size_px: tuple[int, int], *, is_rgb: 
     """A tile as a JPEG file of its own.
 
     Args:
-        prefix: From `prefix_of_tiles`.
+        prefix: From `prefix_of_tiles`; takes the place of the tile's first `REPLACED_BYTES`.
         tile: The tile as stored.
         size_px: (width, height) it must have.
         is_rgb: As for its prefix.
+
+    Raises:
+        OddJpegError: As `check_tile`.
+    """
+    check_tile(memoryview(tile), size_px, is_rgb=is_rgb)
+    return prefix + tile[REPLACED_BYTES:]
+
+
+def check_tile(tile: memoryview, size_px: tuple[int, int], *, is_rgb: bool) -> None:
+    """Looks at what a stored tile says before its entropy-coded data.
+
+    Args:
+        tile: The tile as stored.
+        size_px: (width, height) it must have.
+        is_rgb: Whether the components are red, green and blue rather than YCbCr.
 
     Raises:
         OddJpegError: It is not three components of 8 bits of that size, or says of its colours
@@ -68,15 +85,15 @@ def whole_tile(prefix: bytes, tile: bytes, size_px: tuple[int, int], *, is_rgb: 
                 raise OddJpegError("a tile of another size or kind")
             has_frame = True
         elif marker == _SOS and has_frame:
-            return prefix + tile[len(_START) :]
+            return
         elif marker in _BEFORE_SCAN:
-            _check_colours(marker, tile[first:last], is_rgb=is_rgb)
+            _check_colours(marker, bytes(tile[first:last]), is_rgb=is_rgb)
         else:
             raise OddJpegError(f"marker {marker:#x} in a tile")
     raise OddJpegError("a tile without a scan")
 
 
-def _segments(stream: bytes, end: int) -> Iterator[tuple[int, int, int]]:
+def _segments(stream: bytes | memoryview, end: int) -> Iterator[tuple[int, int, int]]:
     """(marker, first, last) of the segments of a stream: places of their content."""
     if stream[:2] != _START:
         raise OddJpegError("no JPEG stream")

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import os
+import threading
 import weakref
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import simplejpeg
 
 from hvit_cli.slides.decoders.base import Rgb, undecodable
-from hvit_cli.slides.decoders.jpeg_stream import OddJpegError, prefix_of_tiles, whole_tile
+from hvit_cli.slides.decoders.jpeg_stream import (
+    REPLACED_BYTES,
+    OddJpegError,
+    check_tile,
+    prefix_of_tiles,
+)
 from hvit_cli.slides.decoders.openslide_decoder import OpenSlideDecoder
 from hvit_cli.slides.decoders.tile_cache import TileCache
 from hvit_cli.slides.decoders.tile_pool import TilePool
@@ -26,6 +33,8 @@ _POOL = TilePool(_MOST_BYTES)
 # Larger tiles would each be a slide of their own, decoded for the sake of one patch.
 _MOST_TILE_PX = 4096 * 4096
 _SAMPLE_PX = 64
+# Pixels take three bytes before they are compressed; whatever claims more is no ordinary tile.
+_MOST_STORED_PER_PX = 6
 
 
 class JpegTileDecoder:
@@ -88,11 +97,39 @@ class JpegTileDecoder:
                 tile = self._tile(level, row, column)
                 if tile is None:
                     return False
-                # The tile's corner in the frame of `pixels`.
-                left, top = column * tile_width - x, row * tile_height - y
-                x0, x1 = max(left, 0), min(left + tile_width, width)
-                y0, y1 = max(top, 0), min(top + tile_height, height)
-                pixels[y0:y1, x0:x1] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
+                _copy(tile, (column * tile_width, row * tile_height), pixels, (x, y))
+        return True
+
+    def read_squares(self, level: int, xy_px: npt.NDArray[np.int64], out: Rgb, /) -> bool:
+        """Reads squares tile by tile, so that a tile is copied from while it is at hand.
+
+        Args:
+            level: The level to read from.
+            xy_px: (n, 2) top-left corners (x, y) of squares that lie inside the level.
+            out: (n, side, side, 3) to write into.
+
+        Returns:
+            False where a tile is unusual, and `out` is half-written.
+
+        Raises:
+            PixelError: A tile is damaged; it names the first square that needs it.
+        """
+        side, (across, down) = out.shape[1], self._levels[level].tile_size
+        needed: dict[tuple[int, int], list[tuple[int, int, int]]] = {}
+        for n, (x, y) in enumerate(xy_px.tolist()):
+            for row in range(y // down, -(-(y + side) // down)):
+                for column in range(x // across, -(-(x + side) // across)):
+                    needed.setdefault((row, column), []).append((n, x, y))
+        for (row, column), squares in sorted(needed.items()):
+            try:
+                tile = self._tile(level, row, column)
+            except _DamagedTileError as error:
+                _, *xy = squares[0]
+                raise undecodable(self._path, level, (xy[0], xy[1]), (side, side), error) from error
+            if tile is None:
+                return False
+            for n, x, y in squares:
+                _copy(tile, (column * across, row * down), out[n], (x, y))
         return True
 
     def _tile(self, level: int, row: int, column: int) -> Rgb | None:
@@ -101,9 +138,7 @@ class JpegTileDecoder:
             raise ValueError("the decoder is closed")
         offset, count = stored.place(row, column)
         # Tiles that lie at one place of the file, such as glass, are one tile.
-        return self._cache.get(
-            (level, offset, count), lambda: stored.decode(file.read(offset, count))
-        )
+        return self._cache.get((level, offset, count), lambda: stored.decode(file, offset, count))
 
     def agrees(self) -> bool:
         """Whether this decoder and OpenSlide see the same in the tile at the slide's centre."""
@@ -127,6 +162,15 @@ class JpegTileDecoder:
         """See `Decoder.close`; the file closes with the last of its twins."""
         self._file = None
         self._standby.close()
+
+
+def _copy(tile: Rgb, tile_xy: tuple[int, int], pixels: Rgb, xy: tuple[int, int]) -> None:
+    """Copies what a tile has of a rectangle; corners (x, y) in pixels of their level."""
+    # The tile's corner in the frame of `pixels`.
+    left, top = tile_xy[0] - xy[0], tile_xy[1] - xy[1]
+    x0, x1 = max(left, 0), min(left + tile.shape[1], pixels.shape[1])
+    y0, y1 = max(top, 0), min(top + tile.shape[0], pixels.shape[0])
+    pixels[y0:y1, x0:x1] = tile[y0 - top : y1 - top, x0 - left : x1 - left]
 
 
 class _DamagedTileError(Exception):
@@ -153,13 +197,21 @@ class _Level:
         index = row * self._across + column
         return int(self._tiles.offsets[index]), int(self._tiles.counts[index])
 
-    def decode(self, stored: bytes) -> Rgb | None:
+    def decode(self, file: _File, offset: int, count: int) -> Rgb | None:
         """(height, width, 3) pixels of a tile, or nothing where it is unusual."""
+        width, height = self.tile_size
+        if count > width * height * _MOST_STORED_PER_PX:
+            return None
+        # The tile is read to where its prefix, written over its first bytes, makes it a file.
+        first = len(self._prefix) - REPLACED_BYTES
+        memory = _STREAM.of(first + count)
+        tile = memory[first : first + file.read_into(memory[first:], offset)]
         try:
-            stream = whole_tile(self._prefix, stored, self.tile_size, is_rgb=self._is_rgb)
+            check_tile(tile, self.tile_size, is_rgb=self._is_rgb)
         except OddJpegError:
             return None
-        width, height = self.tile_size
+        memory[: len(self._prefix)] = self._prefix
+        stream = memory[: first + len(tile)]
         pixels = _POOL.take(height, width)
         try:
             simplejpeg.decode_jpeg(stream, "RGB", strict=True, buffer=pixels)
@@ -176,9 +228,25 @@ class _File:
         self._descriptor = os.open(path, os.O_RDONLY)
         weakref.finalize(self, os.close, self._descriptor)
 
-    def read(self, offset: int, count: int) -> bytes:
-        """Bytes from a place on; fewer where the file ends or cannot be read."""
+    def read_into(self, memory: memoryview, offset: int) -> int:
+        """Fills memory from a place on; fewer bytes where the file ends or cannot be read."""
         try:
-            return os.pread(self._descriptor, count, offset)
+            return os.preadv(self._descriptor, [memory], offset)
         except (OSError, OverflowError):
-            return b""
+            return 0
+
+
+class _Scratch(threading.local):
+    """Memory of each thread for the stream it is decoding."""
+
+    def __init__(self) -> None:
+        self._memory = memoryview(bytearray(0))
+
+    def of(self, count: int) -> memoryview:
+        """So many bytes, which hold what they held before; good until the next call."""
+        if count > len(self._memory):
+            self._memory = memoryview(bytearray(count))
+        return self._memory[:count]
+
+
+_STREAM = _Scratch()

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import openslide
 
 from hvit_cli.slides.decoders.base import Rgb, given, undecodable
@@ -54,6 +55,10 @@ class OpenSlideDecoder:
             self.close()
             raise undecodable(self._path, level, xy_px, size_px, error) from error
         return given(on_white(np.asarray(picture)), out)
+
+    def read_squares(self, _level: int, _xy_px: npt.NDArray[np.int64], _out: Rgb, /) -> bool:
+        """Never: nothing of one square is kept for the next."""
+        return False
 
     def twin(self) -> OpenSlideDecoder:
         """See `Decoder.twin`."""

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from hvit_cli.errors import UnreadableSlideError
@@ -78,6 +79,10 @@ class PictureDecoder:
                     raise undecodable(self._path, level, xy_px, size_px, error) from error
             pixels = self._pixels
         return given(pixels[y : y + height, x : x + width].copy(), out)
+
+    def read_squares(self, _level: int, _xy_px: npt.NDArray[np.int64], _out: Rgb, /) -> bool:
+        """Never: nothing of one square is kept for the next."""
+        return False
 
     def twin(self) -> PictureDecoder:
         """Itself, for a picture is held once, whoever reads it."""

@@ -7,6 +7,7 @@ import threading
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import pyvips
 
 from hvit_cli.slides.decoders.base import Rgb
@@ -115,6 +116,10 @@ class VipsDecoder:
                 raise pyvips.Error(f"page {self._pages[level]} is not level {level}: {found}")
             region = self._regions[level] = pyvips.Region.new(image)
         return region
+
+    def read_squares(self, _level: int, _xy_px: npt.NDArray[np.int64], _out: Rgb, /) -> bool:
+        """Never: nothing of one square is kept for the next."""
+        return False
 
     def twin(self) -> VipsDecoder:
         """See `Decoder.twin`."""
