@@ -14,7 +14,7 @@ from hvit_cli.settings import ReadingSettings, TilingSettings, TissueSettings
 from hvit_cli.slides.entry import SlideEntry
 from hvit_cli.slides.manifest import find_slides
 from hvit_cli.slides.reader import open_slide
-from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of, tissue_of
 from hvit_cli.storage.status import StatusRow, read_status
 from hvit_cli.storage.work import WorkFolder
 from hvit_cli.tissue.regions import lay_regions
@@ -113,6 +113,7 @@ def forecast(
     if request is not None:
         model = choose_model(request, work, slides=len(entries))
         reading, tiling = reading_of(model, reading), model.folder.tiling
+        tissue = tissue_of(model, tissue)
         width = model.folder.aggregator.patch_dim
     rows = read_status(work.path)
     every = {row.slide_id: row for row in rows if row.stage == stage}

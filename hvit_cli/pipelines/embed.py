@@ -30,6 +30,8 @@ from hvit_cli.steps.choose import (
     choose_model,
     reading_of,
     require_level_fits,
+    tissue_at,
+    tissue_of,
 )
 from hvit_cli.steps.encoder import model_embedder, named_embedder
 from hvit_cli.steps.parts import slides_of_part
@@ -185,8 +187,11 @@ def embed(
             slides=len(entries),
         )
         reading, tiling = reading_of(chosen, reading), chosen.folder.tiling
+        tissue = tissue_of(chosen, tissue)
     else:
-        require_level_fits(embedding.mask_level or "region", embedding.attention)
+        level = embedding.mask_level or "region"
+        require_level_fits(level, embedding.attention)
+        tissue = tissue_at(level, tissue)
     record_exclusion(work.path, STAGE, exclude)
     job = EmbedJob(
         work=work,

@@ -29,7 +29,7 @@ from hvit_cli.settings import (
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.steps.artwork import Targets
-from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of, tissue_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.explain import needs_pixels
 from hvit_cli.steps.paint import Heatmap, HeatmapPainter
@@ -224,7 +224,7 @@ def heatmap(
         models=tuple(models),
         is_stored=bool(files),
         reading=reading_of(models[0], reading),
-        tissue=tissue,
+        tissue=tissue_of(models[0], tissue),
         embedding=embedding,
         settings=settings,
         figure=figure,

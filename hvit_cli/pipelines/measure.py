@@ -25,7 +25,7 @@ from hvit_cli.settings import (
     TissueSettings,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
-from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of, tissue_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.kept_rows import rows_file
 from hvit_cli.steps.measure import MapMeasurer, MeasuredSlide, sights_of
@@ -231,7 +231,7 @@ def measure(
         settings=request.settings,
         again=frozenset(e.slide_id for e in entries[: request.settings.stability_slides]),
         reading=reading_of(models[0], reading),
-        tissue=tissue,
+        tissue=tissue_of(models[0], tissue),
         embedding=embedding,
         out=out,
         overwrite=overwrite,

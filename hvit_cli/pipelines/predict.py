@@ -22,7 +22,7 @@ from hvit_cli.settings import (
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
 from hvit_cli.steps.case import CasePrediction, CaseRule, grade_cases, with_cases
-from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of, tissue_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.grade import Grader
 from hvit_cli.steps.parts import refuse_trained_on, slides_of_part
@@ -146,7 +146,7 @@ class PredictJob(SlideJob[Prediction]):
         return SlidePreparer(
             work=self.work,
             reading=reading_of(self.model, self.reading),
-            tissue=self.tissue,
+            tissue=tissue_of(self.model, self.tissue),
             tiling=self.model.folder.tiling,
             embedder=model_embedder(self.model, self.embedding),
             overwrite=self.overwrite,

@@ -23,7 +23,7 @@ from hvit_cli.settings import (
     TissueSettings,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
-from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of, tissue_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.grade import Grader
 from hvit_cli.steps.kept_rows import rows_file
@@ -185,7 +185,7 @@ def stress(
         donors=donors,
         settings=settings,
         reading=reading_of(models[0], reading),
-        tissue=tissue,
+        tissue=tissue_of(models[0], tissue),
         embedding=embedding,
         out=out,
         overwrite=overwrite,

@@ -21,7 +21,7 @@ from hvit_cli.settings import (
 )
 from hvit_cli.slides.manifest import find_slides
 from hvit_cli.slides.reader import open_slide
-from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ModelRequest, choose_model, reading_of, tissue_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.grade import Grader
 from hvit_cli.steps.prepare import SlidePreparer
@@ -94,7 +94,7 @@ def view(
     preparer = SlidePreparer(
         work=work,
         reading=target,
-        tissue=tissue,
+        tissue=tissue_of(first, tissue),
         tiling=first.folder.tiling,
         embedder=model_embedder(widest, embedding),
         overwrite=overwrite,

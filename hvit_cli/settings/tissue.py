@@ -18,7 +18,7 @@ class TissueSettings:
     """How tissue is told from glass, or whose mask is taken instead."""
 
     segment_spacing_um: float = 8.0
-    """Spacing in µm per pixel near which tissue is segmented."""
+    """Spacing in µm per pixel near which tissue is segmented; at most 2 where tokens are masked."""
 
     saturation_floor: float = 0.05
     """Lowest saturation (0-1) that may count as tissue, whatever Otsu says."""

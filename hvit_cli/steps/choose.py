@@ -8,9 +8,10 @@ from pathlib import Path
 
 from hvit_cli.demo.model import demo_model_folder
 from hvit_cli.errors import ModelError, UsageError
-from hvit_cli.settings import Attention, MaskLevel, ReadingSettings
+from hvit_cli.settings import Attention, MaskLevel, ReadingSettings, TissueSettings
 from hvit_cli.storage.models import MODEL_FILE, ModelFolder, ModelMember, read_model
 from hvit_cli.storage.work import WorkFolder
+from hvit_cli.tissue.tokens import fine_enough
 
 DEMO = "demo"
 _LOG = logging.getLogger(__name__)
@@ -187,3 +188,13 @@ def reading_of(model: ChosenModel, reading: ReadingSettings) -> ReadingSettings:
         spacing_override=reading.spacing_override,
         spacing_from_objective=reading.spacing_from_objective,
     )
+
+
+def tissue_of(model: ChosenModel, tissue: TissueSettings) -> TissueSettings:
+    """How tissue is found for a model: finely enough for tokens, where it masks them."""
+    return tissue_at(model.folder.mask_level, tissue)
+
+
+def tissue_at(level: MaskLevel, tissue: TissueSettings) -> TissueSettings:
+    """How tissue is found for a mask level."""
+    return tissue if level == "region" else fine_enough(tissue)

@@ -17,7 +17,7 @@ from hvit_cli.settings import (
     TissueSettings,
 )
 from hvit_cli.slides.manifest import SlideEntry, find_slides
-from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of
+from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, reading_of, tissue_of
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.explain import needs_pixels
 from hvit_cli.steps.prepare import SlidePreparer
@@ -77,7 +77,7 @@ def report_preparer(
     return SlidePreparer(
         work=work,
         reading=reading_of(models[0], reading),
-        tissue=tissue,
+        tissue=tissue_of(models[0], tissue),
         tiling=models[0].folder.tiling,
         embedder=model_embedder(widest, embedding),
         overwrite=overwrite,

@@ -6,10 +6,13 @@ pixel with tissue has its centre in it, so that a patch holds tissue exactly whe
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import numpy.typing as npt
 
 from hvit_cli.errors import TissueError
+from hvit_cli.settings import TissueSettings
 from hvit_cli.tissue.coverage import count_pixels
 from hvit_cli.tissue.mask import TissueMask
 
@@ -22,6 +25,13 @@ _TOLERANCE = 0.05
 # that is too coarse.
 _CERTAIN_SPACING_UM = 1.6
 _SEGMENTED_NEAR_UM = 2.4
+
+
+def fine_enough(settings: TissueSettings) -> TissueSettings:
+    """The same settings, segmenting on a picture that is fine enough to speak of tokens."""
+    if settings.segment_spacing_um <= MASK_SPACING_UM:
+        return settings
+    return replace(settings, segment_spacing_um=MASK_SPACING_UM)
 
 
 def tokens_with_tissue(

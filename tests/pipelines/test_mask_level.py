@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import pyvips
 
 from hvit_cli.errors import ModelError, UsageError
 from hvit_cli.models.encoders import PatchEncoder, load_encoder
@@ -290,12 +291,48 @@ def test_features_of_another_level_do_not_fit_a_model(
     assert "found mask level both; wanted mask level region" in record.row.reason
 
 
-def test_a_mask_at_the_usual_spacing_is_refused_with_what_to_pass(
+def test_tissue_is_found_finely_enough_where_nothing_else_is_asked(
     slide: Path, model: Path, tmp_path: Path
 ) -> None:
-    reason = failure(slide, tmp_path, model, mask_level="both", tissue=TissueSettings())
-    assert "too coarse" in reason
-    assert "--segment-spacing 2" in reason
+    usual = embedded(slide, tmp_path / "usual", model, mask_level="both", tissue=TissueSettings())
+    fine = embedded(slide, tmp_path / "fine", model, mask_level="both", tissue=FINE)
+    assert read_mask(WorkFolder(tmp_path / "usual").mask("drawn"))[0].spacing_um == pytest.approx(
+        2, rel=0.2
+    )
+    assert np.array_equal(usual["drawn"].features, fine["drawn"].features)
+    assert np.array_equal(usual["drawn"].tokens, fine["drawn"].tokens)
+    # Patches alone are masked on the usual mask.
+    embedded(slide, tmp_path / "patches", model, tissue=TissueSettings())
+    assert read_mask(WorkFolder(tmp_path / "patches").mask("drawn"))[0].spacing_um == pytest.approx(
+        8, rel=0.2
+    )
+
+
+def test_a_mask_of_others_that_is_too_coarse_is_refused(
+    slide: Path, model: Path, tmp_path: Path
+) -> None:
+    with open_slide(slide) as opened:
+        width, height = opened.geometry.size_level0
+    masks = tmp_path / "given"
+    masks.mkdir()
+    pyvips.Image.black(width // 16, height // 16).invert().write_to_file(masks / "drawn.tiff")
+    reason = failure(
+        slide,
+        tmp_path / "work",
+        model,
+        mask_level="both",
+        tissue=TissueSettings(mask_dir=masks, mask_pattern="{slide_id}.tiff", tissue_values=(255,)),
+    )
+    assert "too coarse to leave out tokens without tissue" in reason
+    assert "a finer mask, or --mask-level region" in reason
+
+
+def test_a_finer_picture_than_needed_is_left_to_the_user(
+    slide: Path, model: Path, tmp_path: Path
+) -> None:
+    finer = TissueSettings(segment_spacing_um=1.0)
+    embedded(slide, tmp_path, model, mask_level="both", tissue=finer)
+    assert read_mask(WorkFolder(tmp_path).mask("drawn"))[0].spacing_um == pytest.approx(1, rel=0.2)
 
 
 def test_resized_patches_are_refused_before_any_slide(
