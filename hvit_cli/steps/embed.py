@@ -40,6 +40,8 @@ METHOD = 2
 # Threads of the encoder for each that reads: the shares of time that both take of a processor.
 _COMPUTING_PER_READER = 4
 _MOST_READERS = 8
+# Of a GPU's steps, so that each is copied to it while the one before is computed.
+_STEPS_AT_ONCE = 4
 
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float16]
@@ -66,7 +68,9 @@ class Embedder:
     stream: PatchStream = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "stream", PatchStream(self.encoder.embed, self.batch_size))
+        steps = 1 if self.encoder.device.type == "cpu" else _STEPS_AT_ONCE
+        stream = PatchStream(self.encoder.embed, steps * self.batch_size)
+        object.__setattr__(self, "stream", stream)
 
     @property
     def readers(self) -> int:

@@ -4,12 +4,16 @@ import threading
 import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 from hvit_cli.errors import PixelError
 from hvit_cli.steps import patch_stream
+from hvit_cli.steps.embed import Embedder
 from hvit_cli.steps.patch_stream import PatchStream
 
 
@@ -213,3 +217,12 @@ def test_tokens_go_with_their_patches_through_shared_batches(
         np.testing.assert_array_equal(rows[:, :2], expected(number, sum(counts[number])))
         np.testing.assert_array_equal(rows[:, 2:], tokens[number])
     assert any(len(met) > 1 for met in summing.slides)
+
+
+@pytest.mark.parametrize(("device", "sizes"), [("cpu", [8, 8, 8, 8, 8, 3]), ("cuda", [32, 11])])
+def test_a_gpu_is_handed_several_steps_at_once(device: str, sizes: list[int]) -> None:
+    summing = Summing()
+    encoder: Any = SimpleNamespace(embed=summing, device=torch.device(device))
+    embedder = Embedder(encoder, "masked", 8)
+    np.testing.assert_array_equal(all_of(embedder.stream, blocks(3, [30, 13])), expected(3, 43))
+    assert summing.sizes == sizes
