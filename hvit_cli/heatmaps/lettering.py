@@ -26,6 +26,12 @@ def line_px(font: ImageFont.FreeTypeFont) -> int:
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> list[str]:
     """Breaks text into lines that fit; a word that is too long alone is cut."""
+    return list(_wrapped(text, font, width_px))
+
+
+# The search for a layout asks for the same texts at the same widths again and again.
+@lru_cache(maxsize=1024)
+def _wrapped(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> tuple[str, ...]:
     lines: list[str] = []
     line = ""
     for word in text.split():
@@ -40,7 +46,7 @@ def wrap(text: str, font: ImageFont.FreeTypeFont, width_px: int) -> list[str]:
             cut = _fitting(line, font, width_px)
             lines.append(line[:cut])
             line = line[cut:]
-    return [*lines, line] if line else lines
+    return (*lines, line) if line else tuple(lines)
 
 
 def _fitting(word: str, font: ImageFont.FreeTypeFont, width_px: int) -> int:
