@@ -32,7 +32,6 @@ from hvit_cli.pretraining.order import WINDOW, PatchOrder
 from hvit_cli.pretraining.patches import PatchReader
 from hvit_cli.pretraining.schedules import Schedules
 from hvit_cli.settings import AugmentationSettings, CropSettings, PretrainingSettings
-from hvit_cli.training.kept_memory import keep_freed_memory
 
 SLIDES = "slides"
 CACHE = "cache"
@@ -178,7 +177,6 @@ def _ways(
     device = torch.device(benchmark.device)
     backbones = new_backbones(settings, benchmark.crops).to(device)
     schedules = Schedules(settings=settings, steps_per_epoch=count * (benchmark.repeats + 1))
-    keep_freed_memory()
     distillation = Distillation(backbones, schedules)
     ready = next(sources[SLIDES].batches(range(1)))
 

@@ -21,7 +21,6 @@ from hvit_cli.pretraining.records import PretrainingRecord, best_record
 from hvit_cli.pretraining.schedules import Schedules
 from hvit_cli.pretraining.views import CropBatch, CropSource
 from hvit_cli.settings import PretrainingSettings
-from hvit_cli.training.kept_memory import keep_freed_memory
 from hvit_cli.training.repeatable import repeatable
 from hvit_cli.training.workers import ALONE, Workers
 
@@ -95,8 +94,6 @@ class Pretraining:
         self.records: list[PretrainingRecord] = []
         self.step = 0
         self._distillation = Distillation(backbones, self.schedules, workers)
-        if self._distillation.device.type == "cpu":
-            keep_freed_memory()
         self._source = source
         self._probe = probe
         self._watch_step = watch_step
