@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import ClassVar
@@ -12,9 +11,8 @@ from hvit_cli.engine.attempt import Step
 from hvit_cli.engine.execute import ALONE, one_at_a_time, run_job
 from hvit_cli.engine.job import SlideJob
 from hvit_cli.engine.run import SlideRecord
-from hvit_cli.errors import StorageError, UsageError
+from hvit_cli.errors import UsageError
 from hvit_cli.settings import (
-    Attention,
     EmbeddingSettings,
     ReadingSettings,
     RunSettings,
@@ -26,66 +24,20 @@ from hvit_cli.steps.choose import ChosenModel, ModelRequest, choose_model, readi
 from hvit_cli.steps.encoder import model_embedder
 from hvit_cli.steps.grade import Grader
 from hvit_cli.steps.parts import refuse_trained_on, slides_of_part
+from hvit_cli.steps.predictions_file import Prediction, require_table, write_merged
 from hvit_cli.steps.prepare import Prepared, SlidePreparer
 from hvit_cli.steps.stored_features import feature_files, stored_entries, stored_features
 from hvit_cli.steps.watch import Watch, unwatched
-from hvit_cli.storage.atomic import require_writable, write_bytes
+from hvit_cli.storage.atomic import require_writable
 from hvit_cli.storage.features import SlideFeatures
 from hvit_cli.storage.journal import Journal
-from hvit_cli.storage.models import sha256_of
 from hvit_cli.storage.plan import record_exclusion
-from hvit_cli.storage.row_checksums import RowChecksums, altered_rows
-from hvit_cli.storage.status import Status, StatusRow
-from hvit_cli.storage.tables import read_table, write_table
+from hvit_cli.storage.status import StatusRow
+from hvit_cli.storage.tables import write_table
 from hvit_cli.storage.work import WorkFolder
 from hvit_cli.training.fold_table import IN_TESTS
 
 STAGE = "predict"
-_LOG = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Prediction:
-    """One row of `predictions.csv`.
-
-    Attributes:
-        slide_id: The slide's name without suffix.
-        grade: ISUP grade, 0-5; None where there is no score.
-        score: The regressed number, not clipped.
-        score_sd: Standard deviation over the model's members (ddof 1), where there are several.
-        members: Aggregators whose scores were averaged.
-        attention: masked or plain, as it ran.
-        n_regions: Regions of the slide.
-        n_patches: Patches the model saw.
-        spacing_um: Spacing at which the slide was read.
-        tissue_mm2: Tissue found.
-        tissue_dropped_mm2: Tissue that no region holds, so that the model did not look at it.
-        status: done, failed, no_tissue, empty_mask, no_region or skipped.
-        reason: Why there is no grade.
-        model: The model's name.
-        note: What must be said beside the grade.
-        path: The slide, or its feature file.
-    """
-
-    slide_id: str
-    grade: int | None
-    score: float | None
-    score_sd: float | None
-    members: int
-    attention: Attention
-    n_regions: int | None
-    n_patches: int | None
-    spacing_um: float | None
-    tissue_mm2: float | None
-    tissue_dropped_mm2: float | None
-    status: Status
-    reason: str
-    model: str
-    note: str
-    path: str
-
-
-COLUMNS = tuple(field.name for field in fields(Prediction))
 CASE_COLUMNS = tuple(field.name for field in fields(CasePrediction))
 
 
@@ -199,7 +151,7 @@ def predict(
         HvitError: Nothing can be done at all (no slides, no model, unreadable table).
     """
     table = out or work.predictions
-    _require_table(table, work)
+    require_table(table, work)
     require_writable(table.parent)
     files = feature_files(sources)
     entries = (
@@ -246,7 +198,7 @@ def predict(
     finally:
         if predictions:
             with one_at_a_time(work, "predictions"):
-                _write_merged(table, predictions, work)
+                write_merged(table, predictions, work)
     if cases is not None:
         features_of = job.features_of()
         found = grade_cases(
@@ -295,106 +247,3 @@ def _ungraded(row: StatusRow, model: ChosenModel) -> Prediction:
         note=model.note,
         path=row.path,
     )
-
-
-def _require_table(table: Path, work: WorkFolder) -> None:
-    """Refuses to write over a file that is not a table of predictions.
-
-    One that hvit wrote and that is no table any more is put aside.
-
-    Raises:
-        UsageError: The file exists and has other columns.
-    """
-    if table.is_dir():
-        raise UsageError(
-            "the table of predictions cannot be a folder",
-            where=table,
-            hint=f"-o {table / 'predictions.csv'}",
-        )
-    if not table.exists():
-        return
-    try:
-        found, why = tuple(read_table(table)[0]), "it has other columns"
-    except StorageError as error:
-        found, why = (), str(error.found or error.what)
-    if found == COLUMNS:
-        return
-    if not RowChecksums(work.path, table).path.exists():
-        raise UsageError(
-            "this file exists and is not a table of predictions of this version",
-            where=table,
-            found=why,
-            hint="another file with -o",
-        )
-    aside = _aside(table)
-    table.replace(aside)
-    _LOG.warning(
-        "%s made again, because it is no table of predictions any more (%s); what was there is "
-        "kept as %s",
-        table,
-        why,
-        aside.name,
-    )
-
-
-def _aside(table: Path) -> Path:
-    """Where a table goes that is not what was written: a name by its content."""
-    return table.with_name(f"{table.stem}-damaged-{sha256_of(table)[:8]}{table.suffix}")
-
-
-def _write_merged(table: Path, predictions: Sequence[Prediction], work: WorkFolder) -> None:
-    """Writes the rows of this run, keeping those of other slides, models and attentions.
-
-    Rows of other processes, of which some may have been killed, are taken along.
-    """
-    journal, checksums = Journal(work.path, table), RowChecksums(work.path, table)
-    rows: dict[tuple[str, ...], Mapping[str, object]] = {}
-    if table.exists():
-        rows = {_key(row): row for row in read_table(table)[1]}
-    known = checksums.read()
-    altered, gone = altered_rows(known, rows), known.keys() - rows.keys()
-    strange = rows.keys() - known.keys() if known else set()
-    waiting, files = journal.read()
-    made: dict[tuple[str, ...], Mapping[str, object]] = {
-        _key(row): row
-        for row in (*waiting, *map(asdict, predictions))
-        if row.keys() == set(COLUMNS)
-    }
-    _tell_altered(table, altered.keys() - made.keys(), gone - made.keys())
-    if strange - made.keys():
-        aside = _aside(table)
-        write_bytes(aside, table.read_bytes())
-        _LOG.warning(
-            "%s: %d rows were not written by hvit and are left out; the table as it was is kept "
-            "as %s",
-            table,
-            len(strange - made.keys()),
-            aside.name,
-        )
-    rows = {key: row for key, row in rows.items() if key not in strange} | made
-    write_table(table, COLUMNS, (rows[key] for key in sorted(rows)))
-    checksums.write(rows, {key: was for key, was in altered.items() if key not in made})
-    journal.remove(files)
-
-
-def _tell_altered(
-    table: Path, altered: Collection[tuple[str, ...]], gone: Collection[tuple[str, ...]]
-) -> None:
-    """Says which rows that this run did not make are not what was written, or not there."""
-    for keys, what in (
-        (altered, "are not what was written (checksum) and stay as they are"),
-        (gone, "were written once and are not there any more"),
-    ):
-        if keys:
-            names = sorted({key[0] for key in keys})
-            _LOG.warning(
-                "%s: rows of %d slides %s; predicting these slides makes them again: %s",
-                table,
-                len(names),
-                what,
-                ", ".join(names[:5]) + (", …" if len(names) > 5 else ""),
-            )
-
-
-def _key(row: Mapping[str, object]) -> tuple[str, ...]:
-    return str(row["slide_id"]), str(row["model"]), str(row["attention"])

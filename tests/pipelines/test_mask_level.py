@@ -16,7 +16,7 @@ from hvit_cli.errors import ModelError, UsageError
 from hvit_cli.models.encoders import PatchEncoder, load_encoder
 from hvit_cli.pipelines.embed import embed
 from hvit_cli.pipelines.heatmap import heatmap
-from hvit_cli.pipelines.predict import Prediction, predict
+from hvit_cli.pipelines.predict import predict
 from hvit_cli.settings import (
     EmbeddingSettings,
     HeatmapSettings,
@@ -29,6 +29,7 @@ from hvit_cli.settings.seal import SEAL
 from hvit_cli.slides.reader import open_slide
 from hvit_cli.steps import saved_rows
 from hvit_cli.steps.choose import ModelRequest
+from hvit_cli.steps.predictions_file import Prediction
 from hvit_cli.storage.features import SlideFeatures, read_features
 from hvit_cli.storage.work import WorkFolder
 from hvit_cli.tissue.mask import read_mask

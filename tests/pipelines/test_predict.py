@@ -14,9 +14,10 @@ from hvit_cli.errors import ModelError, UsageError
 from hvit_cli.models.aggregator import Aggregator
 from hvit_cli.models.checkpoints import read_state_dict
 from hvit_cli.models.loading import load_aggregator_weights
-from hvit_cli.pipelines.predict import COLUMNS, Prediction, predict
+from hvit_cli.pipelines.predict import predict
 from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TissueSettings
 from hvit_cli.steps.choose import ModelRequest
+from hvit_cli.steps.predictions_file import COLUMNS, Prediction
 from hvit_cli.storage.features import read_features
 from hvit_cli.storage.models import read_model
 from hvit_cli.storage.work import WorkFolder
