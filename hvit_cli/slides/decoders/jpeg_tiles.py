@@ -124,8 +124,8 @@ class JpegTileDecoder:
             try:
                 tile = self._tile(level, row, column)
             except _DamagedTileError as error:
-                _, *xy = squares[0]
-                raise undecodable(self._path, level, (xy[0], xy[1]), (side, side), error) from error
+                _, x, y = squares[0]
+                raise undecodable(self._path, level, (x, y), (side, side), error) from error
             if tile is None:
                 return False
             for n, x, y in squares:
