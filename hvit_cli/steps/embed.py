@@ -40,8 +40,9 @@ METHOD = 2
 # Threads of the encoder for each that reads: the shares of time that both take of a processor.
 _COMPUTING_PER_READER = 4
 _MOST_READERS = 8
-# Of a GPU's steps, so that each is copied to it while the one before is computed.
-_STEPS_AT_ONCE = 4
+# Of a GPU's steps, so that each is copied to it while the one before is computed; of large
+# steps fewer, so that a slide does not hold gigabytes of pixels that wait.
+_STEPS_AT_ONCE, _MOST_AT_ONCE = 4, 512
 
 Pixels = npt.NDArray[np.uint8]
 Rows = npt.NDArray[np.float16]
@@ -68,7 +69,9 @@ class Embedder:
     stream: PatchStream = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        steps = 1 if self.encoder.device.type == "cpu" else _STEPS_AT_ONCE
+        steps = 1
+        if self.encoder.device.type != "cpu":
+            steps = max(1, min(_STEPS_AT_ONCE, _MOST_AT_ONCE // self.batch_size))
         stream = PatchStream(self.encoder.embed, steps * self.batch_size)
         object.__setattr__(self, "stream", stream)
 

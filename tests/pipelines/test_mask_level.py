@@ -219,6 +219,27 @@ def test_bytes_do_not_depend_on_processes_or_batches(
     assert contents(tmp_path / "two") == expected
 
 
+def test_grades_do_not_depend_on_processes(slide: Path, both: Path, tmp_path: Path) -> None:
+    shutil.copy(slide, slide.with_name("copy.tiff"))
+    for jobs in (1, 2):
+        records = list(
+            predict(
+                [slide.parent],
+                work=WorkFolder(tmp_path / str(jobs)),
+                out=None,
+                request=ModelRequest(model=str(both)),
+                reading=ReadingSettings(),
+                tissue=TissueSettings(),
+                embedding=EmbeddingSettings(device="cpu"),
+                running=RunSettings(jobs=jobs),
+            )
+        )
+        assert sorted(r.row.status for r in records) == ["done", "done", "no_tissue"]
+    expected = contents(tmp_path / "1")
+    assert len(expected) == 3  # two slides and predictions.csv
+    assert contents(tmp_path / "2") == expected
+
+
 def test_a_slide_that_is_stopped_goes_on_with_its_tokens(
     slide: Path, model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

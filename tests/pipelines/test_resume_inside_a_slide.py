@@ -79,9 +79,9 @@ def embedded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return counts
 
 
-def feature_file(work: Path) -> Path:
+def feature_bytes(work: Path) -> bytes:
     (path,) = work.glob("features/*/drawn.h5")
-    return path
+    return path.read_bytes()
 
 
 def test_a_slide_that_is_killed_half_way_goes_on_where_it_was(
@@ -90,7 +90,7 @@ def test_a_slide_that_is_killed_half_way_goes_on_where_it_was(
     slide = slides / "drawn.tiff"
     assert run(slide, tmp_path / "whole", weights) == "done"
     total = sum(embedded)
-    expected = feature_file(tmp_path / "whole").read_bytes()
+    expected = feature_bytes(tmp_path / "whole")
 
     work = tmp_path / "killed"
     child = subprocess.Popen(
@@ -113,7 +113,7 @@ def test_a_slide_that_is_killed_half_way_goes_on_where_it_was(
     embedded.clear()
     assert run(slide, work, weights) == "done"
     assert 0 < sum(embedded) <= total - 32
-    assert feature_file(work).read_bytes() == expected
+    assert feature_bytes(work) == expected
     assert not list(work.glob(f"features/*/{FOLDER}"))
 
 
@@ -157,9 +157,7 @@ def test_what_is_damaged_of_the_rows_is_embedded_again(
     embedded.clear()
     run(slide, tmp_path / "cut", weights)
     assert sum(embedded) == total - again
-    assert (
-        feature_file(tmp_path / "cut").read_bytes() == feature_file(tmp_path / "whole").read_bytes()
-    )
+    assert feature_bytes(tmp_path / "cut") == feature_bytes(tmp_path / "whole")
 
 
 def test_it_goes_on_with_other_batches_and_comes_to_the_same_bytes(
@@ -176,9 +174,7 @@ def test_it_goes_on_with_other_batches_and_comes_to_the_same_bytes(
     embedded.clear()
     run(slide, tmp_path / "cut", weights, batch_size=7)
     assert sum(embedded) == total - 48
-    assert (
-        feature_file(tmp_path / "cut").read_bytes() == feature_file(tmp_path / "whole").read_bytes()
-    )
+    assert feature_bytes(tmp_path / "cut") == feature_bytes(tmp_path / "whole")
 
 
 def test_rows_of_other_patches_are_not_taken(
@@ -195,9 +191,7 @@ def test_rows_of_other_patches_are_not_taken(
     embedded.clear()
     run(slide, tmp_path / "cut", weights, "masked")
     assert sum(embedded) == total
-    assert (
-        feature_file(tmp_path / "cut").read_bytes() == feature_file(tmp_path / "whole").read_bytes()
-    )
+    assert feature_bytes(tmp_path / "cut") == feature_bytes(tmp_path / "whole")
     assert not list(tmp_path.glob(f"cut/features/*/{FOLDER}"))
 
 

@@ -219,10 +219,22 @@ def test_tokens_go_with_their_patches_through_shared_batches(
     assert any(len(met) > 1 for met in summing.slides)
 
 
-@pytest.mark.parametrize(("device", "sizes"), [("cpu", [8, 8, 8, 8, 8, 3]), ("cuda", [32, 11])])
-def test_a_gpu_is_handed_several_steps_at_once(device: str, sizes: list[int]) -> None:
+@pytest.mark.parametrize(
+    ("device", "step", "sizes"),
+    [
+        ("cpu", 8, [8, 8, 8, 8, 8, 3]),
+        ("cuda", 8, [32, 11]),
+        # Two of these are 512 patches, and one of those is more.
+        ("cuda", 256, [512, 188]),
+        ("cuda", 600, [600, 100]),
+    ],
+)
+def test_a_gpu_is_handed_several_steps_at_once(device: str, step: int, sizes: list[int]) -> None:
     summing = Summing()
     encoder: Any = SimpleNamespace(embed=summing, device=torch.device(device))
-    embedder = Embedder(encoder, "masked", 8)
-    np.testing.assert_array_equal(all_of(embedder.stream, blocks(3, [30, 13])), expected(3, 43))
+    embedder = Embedder(encoder, "masked", step)
+    count = sum(sizes)
+    patches = np.zeros((count, 2, 2, 3), np.uint8)
+    patches[..., 1] = 3
+    assert len(all_of(embedder.stream, iter([patches[:30], patches[30:]]))) == count
     assert summing.sizes == sizes
