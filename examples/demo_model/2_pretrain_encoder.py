@@ -27,8 +27,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from hvit_cli.demo.model import DEMO_NOTE
-from hvit_cli.models.encoders import load_encoder
 from hvit_cli.models.local_encoder import DESCRIPTION_FILE, WEIGHTS_FILE
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.pipelines.pretrain import (
     PretrainingRequest,
     cache_patches,

@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torch import nn
 
 from hvit_cli.models.aggregator import Aggregator
-from hvit_cli.models.encoders import PatchEncoder, load_encoder
+from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.models.random_encoder import random_encoder
 from hvit_cli.models.vit import VitShape
 from hvit_cli.settings import AggregatorSettings, EmbeddingSettings, ReadingSettings, TilingSettings

@@ -15,7 +15,8 @@ import numpy.typing as npt
 from hvit_cli.errors import UsageError
 from hvit_cli.models.colour_histogram import WIDTH, colour_histogram
 from hvit_cli.models.device import choose_device
-from hvit_cli.models.encoders import PatchEncoder, load_encoder
+from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.models.random_encoder import random_encoder
 from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.pretraining.labelled_patches import (

@@ -6,7 +6,8 @@ import json
 import logging
 
 from hvit_cli.errors import ModelError, UsageError
-from hvit_cli.models.encoders import NORMALISATIONS, PatchEncoder, load_encoder
+from hvit_cli.models.encoders import NORMALISATIONS, PatchEncoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.settings import Attention, EmbeddingSettings, MaskLevel, Normalisation
 from hvit_cli.steps.choose import ChosenModel
 from hvit_cli.steps.embed import Embedder

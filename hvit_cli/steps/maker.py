@@ -7,7 +7,8 @@ from pathlib import Path
 
 from hvit_cli.errors import StorageError, UsageError
 from hvit_cli.models.encoder_specs import EncoderSpec
-from hvit_cli.models.encoders import NORMALISATIONS, PatchEncoder, load_encoder
+from hvit_cli.models.encoders import NORMALISATIONS, PatchEncoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.settings import Normalisation
 from hvit_cli.steps.regrouping import Maker
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from hvit_cli.errors import ModelError
-from hvit_cli.models.encoders import PatchEncoder, load_encoder
+from hvit_cli.models.encoders import PatchEncoder
 from hvit_cli.models.local_encoder import WEIGHTS_FILE
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.settings import EncoderInput
 from hvit_cli.storage.feature_headers import FeatureHeader
 from hvit_cli.storage.models import MODEL_FILE, EncoderIdentity, ModelFolder, read_model

@@ -15,8 +15,8 @@ from safetensors.torch import load_file
 
 from hvit_cli.errors import HvitError, ModelError
 from hvit_cli.models.encoder_specs import EncoderSpec
-from hvit_cli.models.encoders import load_encoder
 from hvit_cli.models.local_encoder import load_vit_folder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.pretraining.encoder_folder import write_encoder_folder
 from hvit_cli.settings import as_recipe

@@ -13,8 +13,9 @@ from safetensors.torch import save_file
 
 from hvit_cli.errors import CheckpointError, ModelError
 from hvit_cli.models.encoder_specs import EncoderSpec
-from hvit_cli.models.encoders import PatchEncoder, hash_weights, load_encoder
+from hvit_cli.models.encoders import PatchEncoder, hash_weights
 from hvit_cli.models.local_encoder import describe_vit
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.models.vit import VisionTransformer, VitShape
 
 SHAPE = VitShape(width=192, depth=2, heads=3, token_px=16, grid_side=2)

@@ -14,7 +14,7 @@ from safetensors.torch import save_file
 
 from hvit_cli.errors import ModelError
 from hvit_cli.models.encoder_specs import KNOWN_ENCODERS
-from hvit_cli.models.encoders import load_encoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.models.timm_encoder import TimmEncoder
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from hvit_cli.engine.run import SlideRecord
 from hvit_cli.errors import UsageError
-from hvit_cli.models.encoders import load_encoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.pipelines.embed import embed
 from hvit_cli.settings import EmbeddingSettings, ReadingSettings, TilingSettings, TissueSettings
 from hvit_cli.slides.reader import open_slide

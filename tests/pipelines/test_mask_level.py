@@ -13,7 +13,8 @@ import pytest
 import pyvips
 
 from hvit_cli.errors import ModelError, UsageError
-from hvit_cli.models.encoders import PatchEncoder, load_encoder
+from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.pipelines.embed import embed
 from hvit_cli.pipelines.heatmap import heatmap
 from hvit_cli.pipelines.predict import predict

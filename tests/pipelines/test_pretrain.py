@@ -14,7 +14,8 @@ from typer.testing import CliRunner
 
 from hvit_cli.cli.app import app
 from hvit_cli.errors import LabelError, RecipeError, UsageError
-from hvit_cli.models.encoders import PatchEncoder, load_encoder
+from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.pipelines.pretrain import (
     PretrainingRequest,
     cache_patches,

@@ -16,8 +16,8 @@ from safetensors.torch import load_file, save_file
 
 from hvit_cli.errors import HvitError, LabelError, ModelError, RecipeError, UsageError
 from hvit_cli.models.aggregator import Aggregator
-from hvit_cli.models.encoders import load_encoder
 from hvit_cli.models.loading import load_aggregator_weights
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.pipelines.train import TrainingRequest, prepare, train
 from hvit_cli.settings import AggregatorSettings, TrainingSettings, as_recipe

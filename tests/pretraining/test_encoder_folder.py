@@ -12,7 +12,8 @@ from torch import nn
 
 from hvit_cli.errors import ModelError
 from hvit_cli.models.encoder_specs import EncoderSpec
-from hvit_cli.models.encoders import PatchEncoder, load_encoder
+from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.pretraining.encoder_folder import write_encoder_folder
 from hvit_cli.storage.recipe import recipe_of

@@ -11,7 +11,8 @@ from safetensors.torch import save_file
 
 from hvit_cli.errors import ModelError
 from hvit_cli.models.encoder_specs import EncoderSpec
-from hvit_cli.models.encoders import PatchEncoder, load_encoder
+from hvit_cli.models.encoders import PatchEncoder
+from hvit_cli.models.named_encoder import load_encoder
 from hvit_cli.models.vit import VisionTransformer, VitShape
 from hvit_cli.storage.feature_headers import FeatureHeader, read_feature_header
 from hvit_cli.storage.features import write_features
